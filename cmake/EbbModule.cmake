@@ -1,0 +1,76 @@
+# ebb_module(): declares one module of the product, and refuses a dependency that is not on a lower layer.
+#
+#   ebb_module(devices LAYER 3
+#     PUBLIC base model            # modules that its headers include
+#     PRIVATE lifecycle            # modules that only its sources include
+#     LINK_PUBLIC Boost::headers   # libraries, likewise
+#     LINK_PRIVATE PkgConfig::sqlite3)
+#
+# The folder of the module holds  include/ebb/<module>/*.h  src/*.cc  tests/*_test.cc : they are found by
+# themselves. Headers must compile alone (target all_verify_interface_header_sets). A module sees the headers
+# of those that it names and of nobody else, so the table of layers in docs/architecture.md cannot rot.
+
+include_guard(GLOBAL)
+include(GoogleTest)
+
+# Fails the configuration unless every one of DEPENDENCIES stands on a layer below LAYER.
+function(_ebb_check_layers module layer)
+  foreach(dependency IN LISTS ARGN)
+    if(NOT TARGET ebb_${dependency})
+      message(FATAL_ERROR "module '${module}' names '${dependency}', which is no module declared before it")
+    endif()
+    get_target_property(below ebb_${dependency} EBB_LAYER)
+    if(NOT below LESS layer)
+      message(FATAL_ERROR "module '${module}' (layer ${layer}) may not use '${dependency}' (layer ${below}): "
+                          "a module uses only lower layers; see docs/architecture.md")
+    endif()
+  endforeach()
+endfunction()
+
+function(ebb_module module)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LAYER" "PUBLIC;PRIVATE;LINK_PUBLIC;LINK_PRIVATE;TEST_LINK;PRECOMPILE")
+  if(arg_UNPARSED_ARGUMENTS OR NOT DEFINED arg_LAYER)
+    message(FATAL_ERROR "ebb_module(${module}): a LAYER is required; unknown: ${arg_UNPARSED_ARGUMENTS}")
+  endif()
+  _ebb_check_layers(${module} ${arg_LAYER} ${arg_PUBLIC} ${arg_PRIVATE})
+
+  set(target ebb_${module})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS src/*.cc)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS include/*.h)
+  file(GLOB tests CONFIGURE_DEPENDS tests/*.cc)
+
+  if(sources)
+    add_library(${target} STATIC ${sources})
+    set(scope PUBLIC)
+    target_include_directories(${target} PRIVATE src)
+    target_link_libraries(${target} PRIVATE ${arg_LINK_PRIVATE})
+    foreach(dependency IN LISTS arg_PRIVATE)
+      target_link_libraries(${target} PRIVATE ebb_${dependency})
+    endforeach()
+    if(arg_PRECOMPILE)
+      target_precompile_headers(${target} PRIVATE ${arg_PRECOMPILE})
+    endif()
+  else()
+    add_library(${target} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  add_library(Ebb::${module} ALIAS ${target})
+  set_target_properties(${target} PROPERTIES EBB_LAYER ${arg_LAYER} EXPORT_NAME ${module}
+                                             VERIFY_INTERFACE_HEADER_SETS ON)
+  target_sources(${target} ${scope} FILE_SET HEADERS BASE_DIRS include FILES ${headers})
+  target_link_libraries(${target} ${scope} ${arg_LINK_PUBLIC})
+  foreach(dependency IN LISTS arg_PUBLIC)
+    target_link_libraries(${target} ${scope} ebb_${dependency})
+  endforeach()
+
+  if(tests AND NOT EBB_FUZZ)
+    add_executable(${module}_test ${tests})
+    target_include_directories(${module}_test PRIVATE src tests)
+    target_link_libraries(${module}_test PRIVATE ${target} ${arg_TEST_LINK} GTest::gmock GTest::gtest_main)
+    foreach(dependency IN LISTS arg_PRIVATE)
+      target_link_libraries(${module}_test PRIVATE ebb_${dependency})
+    endforeach()
+    gtest_discover_tests(${module}_test TEST_PREFIX "${module}/" PROPERTIES TIMEOUT 120 LABELS unit
+                         DISCOVERY_TIMEOUT 60)
+  endif()
+endfunction()

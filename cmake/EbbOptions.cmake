@@ -1,0 +1,36 @@
+# Language level, warnings and sanitizers, the same for every target of the project.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+# The compiler finds and orders headers by itself; C++20 modules are not used.
+set(CMAKE_CXX_SCAN_FOR_MODULES OFF)
+
+# "Dev" compiles fast and keeps assertions; CMake's own build types stay as they are.
+set(CMAKE_CXX_FLAGS_DEV "-O1 -g1")
+set(CMAKE_C_FLAGS_DEV "-O1 -g1")
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
+set(CMAKE_C_FLAGS_RELEASE "-O2 -DNDEBUG")
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Werror
+                    $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
+                    $<$<COMPILE_LANGUAGE:CXX>:-Wold-style-cast>
+                    $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>
+                    -fno-omit-frame-pointer)
+
+set(EBB_SANITIZE "" CACHE STRING "Sanitizers for every target, as in -fsanitize=")
+option(EBB_FUZZ "Build the libFuzzer targets" OFF)
+if(EBB_SANITIZE)
+  add_compile_options(-fsanitize=${EBB_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${EBB_SANITIZE})
+endif()
+
+# A compiler cache where there is one: a rebuild after switching branches then costs seconds.
+find_program(EBB_CCACHE ccache)
+if(EBB_CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER "${EBB_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${EBB_CCACHE}")
+endif()

@@ -1,0 +1,102 @@
+#include "ebb/base/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "ebb/base/ids.h"
+
+namespace ebb {
+
+Result<UniqueFd> open_file(const std::filesystem::path& path, int flags, mode_t mode) {
+  for (;;) {
+    UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC, mode));
+    if (fd) return fd;
+    if (errno != EINTR) return errno_error(errno, "cannot open " + path.string());
+  }
+}
+
+Result<std::string> read_file(const std::filesystem::path& path, std::size_t limit) {
+  auto fd = open_file(path, O_RDONLY);
+  if (!fd) return std::move(fd).error();
+  std::string data;
+  for (;;) {
+    const std::size_t had = data.size();
+    if (had > limit) {
+      return Error{.code = Errc::too_large,
+                   .message = path.string() + " is larger than " + std::to_string(limit) + " bytes",
+                   .pointer = {},
+                   .type = {}};
+    }
+    constexpr std::size_t kChunk = 16 << 10;
+    data.resize(had + kChunk);
+    const ssize_t got = ::read(fd->get(), data.data() + had, kChunk);
+    if (got < 0) {
+      if (errno == EINTR) {
+        data.resize(had);
+        continue;
+      }
+      return errno_error(errno, "cannot read " + path.string());
+    }
+    data.resize(had + static_cast<std::size_t>(got));
+    if (got == 0) return data;
+  }
+}
+
+Result<void> write_all(int fd, std::string_view data) {
+  while (!data.empty()) {
+    const ssize_t put = ::write(fd, data.data(), data.size());
+    if (put < 0) {
+      if (errno == EINTR) continue;
+      return errno_error(errno, "cannot write");
+    }
+    data.remove_prefix(static_cast<std::size_t>(put));
+  }
+  return {};
+}
+
+Result<void> replace_file(const std::filesystem::path& path, std::string_view data, mode_t mode,
+                          bool durable) {
+  const std::filesystem::path temporary = path.string() + "." + random_hex(4) + ".tmp";
+  auto fd = open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, mode);
+  if (!fd) return std::move(fd).error();
+  const auto give_up = [&](Error error) {
+    ::unlink(temporary.c_str());
+    return error;
+  };
+  if (auto written = write_all(fd->get(), data); !written) {
+    return give_up({written.error().code, temporary.string() + ": " + written.error().message, {}, {}});
+  }
+  if (durable && ::fsync(fd->get()) != 0) return give_up(errno_error(errno, "cannot fsync " + path.string()));
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    return give_up(errno_error(errno, "cannot rename to " + path.string()));
+  }
+  if (durable) {
+    auto folder = open_file(path.parent_path(), O_RDONLY | O_DIRECTORY);
+    if (!folder) return std::move(folder).error();
+    if (::fsync(folder->get()) != 0) return errno_error(errno, "cannot fsync the folder of " + path.string());
+  }
+  return {};
+}
+
+Result<void> make_directories(const std::filesystem::path& path, mode_t mode) {
+  if (::mkdir(path.c_str(), mode) == 0) {
+    // The umask must not widen or narrow what the caller asked for.
+    if (::chmod(path.c_str(), mode) != 0) return errno_error(errno, "cannot chmod " + path.string());
+    return {};
+  }
+  if (errno == ENOENT && path.has_parent_path() && path.parent_path() != path) {
+    if (auto parent = make_directories(path.parent_path(), 0755); !parent) return parent;
+    return make_directories(path, mode);
+  }
+  if (errno == EEXIST) {
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path, ignored)) return {};
+    errno = ENOTDIR;
+  }
+  return errno_error(errno, "cannot make the folder " + path.string());
+}
+
+}  // namespace ebb
