@@ -20,12 +20,12 @@ BOOST_DESCRIBE_STRUCT(Exit, (), (code, signal))
 BOOST_DESCRIBE_STRUCT(Ready, (), (path, timeout_s))
 BOOST_DESCRIBE_STRUCT(OwnerRequest, (), (lease_s))
 BOOST_DESCRIBE_STRUCT(JobRequest, (),
-                      (command, gpus, gpu_ids, ports, cpus, memory_bytes, time_s, grace_s, priority, name, group,
-                       env, clean_env, workdir, ready, owner, log_limit_bytes, share_ipc, expand))
+                      (command, gpus, gpu_ids, ports, cpus, memory_bytes, time_s, grace_s, priority, name,
+                       group, env, clean_env, workdir, ready, owner, log_limit_bytes, share_ipc, expand))
 BOOST_DESCRIBE_STRUCT(OwnerView, (), (lease_s, connected))
 BOOST_DESCRIBE_STRUCT(Job, (),
-                      (id, name, user, state, reason, spec, gpu_ids, ports, server_url, pid, attempt, submitted_at,
-                       started_at, ended_at, exit, position, why, owner, tier))
+                      (id, name, user, state, reason, spec, gpu_ids, ports, server_url, pid, attempt,
+                       submitted_at, started_at, ended_at, exit, position, why, owner, tier))
 BOOST_DESCRIBE_STRUCT(JobList, (), (items, next_cursor))
 
 BOOST_DESCRIBE_STRUCT(OutsideUse, (), (pid, user, mib))

@@ -39,7 +39,8 @@ struct Why {
 struct Event {
   std::int64_t seq = 0;
   WallTime at{};
-  std::string type;  ///< "job.queued", "job.starting", "job.running", "job.releasing", "job.ended", "device.changed", …
+  std::string type;  ///< "job.queued", "job.starting", "job.running", "job.releasing", "job.ended",
+                     ///< "device.changed", …
   std::optional<JobId> job;
   std::optional<std::string> user;
   std::optional<JobState> state;

@@ -1,0 +1,138 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "ebb/engine/types.h"
+#include "ebb/model/report.h"
+
+// What happens to the engine. Every event is a fact that the shell has learnt; the engine alone decides what
+// follows from it. An event about a job or an attempt that the engine does not know, or that is past it, has
+// no effect: late and doubled messages are normal.
+namespace ebb::engine {
+
+/// A job of the journal at start-up, before any other event. With an attempt, its leases are held again; the
+/// shell then tells by Started, Ended or NeverStarted what its census found.
+struct Restored {
+  struct Attempt {
+    int number = 1;
+    Leases leases;
+    model::JobState state = model::JobState::starting;  ///< starting, running or releasing
+    std::optional<model::StopReason> stop_reason;       ///< a stop that was on its way
+    std::optional<WallTime> started_at;
+  };
+  JobInfo job;
+  int attempts_before = 0;  ///< number of the last attempt that has ended
+  std::optional<Attempt> attempt;
+};
+/// All Restored have been applied: the queue may move.
+struct RestoreDone {};
+
+/// A new job; Engine::check() has accepted it just before.
+struct Submitted {
+  JobInfo job;
+};
+/// Somebody wants the job to end. `grace` over the job's own.
+struct StopRequested {
+  JobId job;
+  model::StopReason reason;
+  std::optional<Duration> grace;
+};
+
+/// Answers to actions::Acquire: locks taken and every GPU verified free, or the devices that refused.
+struct Acquired {
+  AttemptId attempt;
+};
+struct AcquireFailed {
+  struct Refusal {
+    bool is_port = false;
+    int id = 0;                                              ///< of the GPU, or the port's number
+    model::DeviceState state = model::DeviceState::outside;  ///< outside, unknown or quarantined
+    std::string why;
+    std::vector<model::OutsideUse> outside;
+  };
+  AttemptId attempt;
+  std::vector<Refusal> refusals;
+};
+
+/// The leader has been executed.
+struct Started {
+  AttemptId attempt;
+  int pid = 0;
+};
+/// It answers, and every listener on its port is its own.
+struct BecameReady {
+  AttemptId attempt;
+};
+/// It did not become ready, for this reason: the attempt ends as start_failed.
+struct ReadyFailed {
+  AttemptId attempt;
+  std::string why;
+};
+/// Nothing of the tree is left to wait for: it is gone, or kill_timeout has passed (the release will say).
+struct Ended {
+  AttemptId attempt;
+  model::Exit exit;
+  model::StopReason
+      reason;  ///< as seen from outside: completed, failed, start_failed, oom, timeout, keeper_lost, …
+};
+/// Start-up found that a recorded attempt never came to life: its job goes back to its place in the queue.
+struct NeverStarted {
+  AttemptId attempt;
+};
+/// The scope has run: what was released, what stays quarantined. Ends the attempt and the job.
+struct Released {
+  AttemptId attempt;
+  model::Report report;
+};
+
+/// The shell has looked at a GPU or a port that is not leased, or a quarantined one came free.
+struct DeviceChanged {
+  bool is_port = false;
+  int id = 0;
+  model::DeviceState state = model::DeviceState::free;  ///< free, outside, unknown or quarantined
+  std::string why;
+  std::vector<model::OutsideUse> outside;
+};
+
+/// The owner's stream is there; also when it comes back.
+struct OwnerConnected {
+  JobId job;
+};
+/// The stream is gone: the lease begins to run out.
+struct OwnerDisconnected {
+  JobId job;
+};
+/// Ctrl+Z at the owner: the lease stands still until it connects again or resumes.
+struct OwnerSuspended {
+  JobId job;
+};
+struct OwnerResumed {
+  JobId job;
+};
+/// The owner's process is known to be gone: no lease is waited for.
+struct OwnerExited {
+  JobId job;
+};
+
+/// No new job is accepted and none is started, until resumed.
+struct Drain {
+  bool on = true;
+};
+/// The daemon ends: nothing more is started; with `end_jobs` every attempt is stopped as daemon_stopped
+/// (queued jobs stay queued on disk). A second one with `now` lets no grace period run any longer.
+struct Shutdown {
+  bool end_jobs = true;
+  bool now = false;
+};
+/// Time has passed; due at Engine::next_deadline() at the latest.
+struct Tick {};
+
+using Event =
+    std::variant<Restored, RestoreDone, Submitted, StopRequested, Acquired, AcquireFailed, Started,
+                 BecameReady, ReadyFailed, Ended, NeverStarted, Released, DeviceChanged, OwnerConnected,
+                 OwnerDisconnected, OwnerSuspended, OwnerResumed, OwnerExited, Drain, Shutdown, Tick>;
+
+}  // namespace ebb::engine
