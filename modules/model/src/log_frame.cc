@@ -38,7 +38,10 @@ Result<std::optional<LogFrame>> LogFrameParser::next() {
   const auto kind = static_cast<unsigned char>(rest[0]);
   const std::uint64_t length = get_big_endian(rest.substr(9, 4));
   if (kind < 1 || kind > 4 || length > kLargestFrame) {
-    return Error{.code = Errc::corrupt, .message = "the log stream is no sequence of frames", .pointer = {}, .type = {}};
+    return Error{.code = Errc::corrupt,
+                 .message = "the log stream is no sequence of frames",
+                 .pointer = {},
+                 .type = {}};
   }
   if (rest.size() < kHeader + length) {
     buffer_.erase(0, taken_);

@@ -12,8 +12,8 @@ namespace ebb::model {
 /// The media type of GET /v1/jobs/{id}/logs when both streams are wanted apart: a sequence of frames.
 inline constexpr std::string_view kLogFramesType = "application/vnd.ebb.log";
 
-/// One piece of a job's output. On the wire: one byte `kind`, eight bytes `offset` and four bytes length, both
-/// big-endian, then `data`.
+/// One piece of a job's output. On the wire: one byte `kind`, eight bytes `offset` and four bytes length,
+/// both big-endian, then `data`.
 struct LogFrame {
   enum class Kind : std::uint8_t {
     out = 1,  ///< the job's stdout

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+
+#include "ebb/process/peer.h"
+
+namespace ebb::daemon {
+
+/// Who asks, established by the server before anything else is looked at.
+struct Caller {
+  std::string user;          ///< the name that owns jobs
+  std::optional<uid_t> uid;  ///< as whom its jobs run; empty: the key has no account
+  bool admin = false;
+  bool templates_only = false;  ///< may submit by templates only
+  bool over_socket = false;
+  std::optional<process::Peer> peer;  ///< over the socket: the process at the other end
+};
+
+}  // namespace ebb::daemon
