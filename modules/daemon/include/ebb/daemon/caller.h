@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -16,7 +17,7 @@ struct Caller {
   bool admin = false;
   bool templates_only = false;  ///< may submit by templates only
   bool over_socket = false;
-  std::optional<process::Peer> peer;  ///< over the socket: the process at the other end
+  std::shared_ptr<const process::PeerCredentials> peer;  ///< over the socket: who is at the other end
 };
 
 }  // namespace ebb::daemon

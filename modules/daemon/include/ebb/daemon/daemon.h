@@ -2,7 +2,9 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
+#include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -80,7 +82,7 @@ class Daemon {
 
   // ---- who asks
   // ---------------------------------------------------------------------------------------------
-  [[nodiscard]] Result<Caller> caller_of_peer(process::Peer peer) const;
+  [[nodiscard]] Result<Caller> caller_of_peer(std::shared_ptr<const process::PeerCredentials> peer) const;
   [[nodiscard]] Result<Caller> caller_of_key(std::string_view key) const;
   /// Authentication is off ([compat] auth = false), for the compatible endpoints only.
   [[nodiscard]] Caller anonymous() const;
