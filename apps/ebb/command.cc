@@ -1,0 +1,66 @@
+#include "command.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+
+#include "ebb/base/files.h"
+#include "ebb/base/text.h"
+
+namespace ebb::cli {
+
+Parser::Parser(const std::string& name, const std::string& summary, const std::string& example)
+    : CLI::App(summary, "ebb " + name), name_(name) {
+  set_help_flag("-h,--help", "Print this help and exit");
+  get_formatter()->column_width(34);
+  footer("Example:\n  " + example);
+}
+
+CLI::Option* Parser::add_list(const std::string& names, std::vector<std::string>& values,
+                              const std::string& help) {
+  // Without allow_extra_args(false) CLI11 takes the words that follow too, and splits a value "[a,b]".
+  return add_option(names, values, help)->allow_extra_args(false)->take_all();
+}
+
+std::optional<int> Parser::read(Words words) {
+  std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
+  try {
+    parse(std::move(words));
+  } catch (const CLI::CallForHelp&) {
+    std::cout << help() << std::flush;
+    return kDone;
+  } catch (const CLI::ParseError& error) {
+    say(std::string(error.what()) + "; 'ebb " + name_ + " --help' shows the options");
+    return kUsage;
+  }
+  return std::nullopt;
+}
+
+void say(std::string_view text) {
+  const std::string line = "ebb: " + printable(text) + '\n';
+  (void)write_all(STDERR_FILENO, line);  // nobody left to tell if stderr is closed
+}
+
+int exit_status_of(const Error& error) {
+  switch (error.code) {
+    case Errc::invalid:
+    case Errc::impossible:
+    case Errc::too_large:
+      return kUsage;
+    case Errc::unauthenticated:
+    case Errc::forbidden:
+      return kNotAllowed;
+    case Errc::unavailable:
+      return error.type == kNoDaemonType ? kNoDaemon : kRefused;
+    default:
+      return kRefused;
+  }
+}
+
+int fail(const Error& error) {
+  say(error.message);
+  return exit_status_of(error);
+}
+
+}  // namespace ebb::cli

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ebb/base/result.h"
+
+namespace ebb::cli {
+
+using Words = std::vector<std::string>;
+
+/// Exit statuses of every command but `run` and `wait`, which pass on how a job ended.
+inline constexpr int kDone = 0;
+inline constexpr int kRefused = 1;     ///< no such thing, refused, or not done
+inline constexpr int kUsage = 2;       ///< usage, bad config, or a request that can never run
+inline constexpr int kNoDaemon = 3;    ///< no daemon there
+inline constexpr int kNotAllowed = 4;  ///< the caller may not do this
+
+/// Type of the error that stands for "no daemon there", to tell it from a daemon that is ending.
+inline constexpr std::string_view kNoDaemonType = "no-daemon";
+
+/// One command of the program. `run` gets the words after the command's name and returns the exit status.
+struct Command {
+  std::string_view name;
+  std::string_view summary;  ///< one line for `ebb --help`
+  int (*run)(Words words);
+  bool common = false;  ///< among those that `ebb` alone prints
+};
+
+// One function for each command, in commands/NAME.cc; main.cc has the table.
+int run_main(Words words);
+int submit_main(Words words);
+int serve_main(Words words);
+int config_main(Words words);
+int ps_main(Words words);
+int status_main(Words words);
+int why_main(Words words);
+int logs_main(Words words);
+int wait_main(Words words);
+int report_main(Words words);
+int cancel_main(Words words);
+int devices_main(Words words);
+int user_main(Words words);
+int drain_main(Words words);
+int resume_main(Words words);
+int audit_main(Words words);
+int doctor_main(Words words);
+
+/// The CLI11 parser of one command, set up the way all commands of Ebb behave: `name` is what follows "ebb ",
+/// `example` stands at the end of --help and is required. A value of the form [a,b] stays one value: make
+/// options that may be given several times with add_list().
+class Parser : public CLI::App {
+ public:
+  Parser(const std::string& name, const std::string& summary, const std::string& example);
+
+  /// An option that may be given several times; each time takes exactly one value.
+  CLI::Option* add_list(const std::string& names, std::vector<std::string>& values, const std::string& help);
+  /// Parses all words. Nothing: go on. A number: the exit status to return at once (help was printed, or an
+  /// error that says what is wrong).
+  [[nodiscard]] std::optional<int> read(Words words);
+
+ private:
+  std::string name_;
+};
+
+/// Prints "ebb: …" on stderr, as one write, so that lines of several processes do not mix.
+void say(std::string_view text);
+/// Says the error and returns the exit status that stands for it.
+int fail(const Error& error);
+/// The exit status that stands for an error.
+[[nodiscard]] int exit_status_of(const Error& error);
+
+}  // namespace ebb::cli

@@ -1,0 +1,45 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <iostream>
+#include <span>
+
+#include "command.h"
+
+namespace ebb::cli {
+namespace {
+
+// In the order in which --help lists them.
+const std::initializer_list<Command> kCommands = {};
+
+void print_commands(std::ostream& out, bool all) {
+  out << "Ebb runs GPU jobs, and releases everything that they held when they end.\n\n"
+         "Usage: ebb COMMAND [options]\n\n";
+  for (const Command& command : kCommands) {
+    if (!all && !command.common) continue;
+    out << "  ebb " << command.name << std::string(10 - std::min<std::size_t>(9, command.name.size()), ' ')
+        << command.summary << '\n';
+  }
+  out << (all ? "\n'ebb COMMAND --help' shows options and an example.\n"
+              : "\n'ebb --help' lists all commands, 'ebb COMMAND --help' shows options and an example.\n");
+}
+
+int dispatch(std::span<char*> arguments) {
+  if (arguments.size() < 2) return print_commands(std::cout, false), kDone;
+  const std::string_view name = arguments[1];
+  if (name == "--help" || name == "-h" || name == "help") return print_commands(std::cout, true), kDone;
+  if (name == "--version") return std::cout << "ebb " EBB_VERSION "\n", kDone;
+  for (const Command& command : kCommands) {
+    if (command.name == name) return command.run(Words(arguments.begin() + 2, arguments.end()));
+  }
+  say("no command '" + std::string(name) + "'; 'ebb --help' lists all");
+  return kUsage;
+}
+
+}  // namespace
+}  // namespace ebb::cli
+
+int main(int argc, char** argv) {
+  return ebb::cli::dispatch(std::span(argv, static_cast<std::size_t>(argc)));
+}
