@@ -2,10 +2,12 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -82,6 +84,17 @@ struct Config {
 /// Lays a TOML text over `base`. Errors name file, line and key: unknown keys, wrong types, values out of
 /// range.
 [[nodiscard]] Result<Config> parse_config(std::string_view text, const std::string& file_name, Config base);
+/// Where `server.listen` points. Port 0 lets the kernel choose.
+struct ListenAddress {
+  std::string host;  ///< an IP address, without brackets
+  std::uint16_t port = 0;
+  [[nodiscard]] bool loopback() const;
+};
+/// "127.0.0.1:8765", "[::1]:8765".
+[[nodiscard]] Result<ListenAddress> parse_listen(std::string_view text);
+/// Moves the state directory (`--state`); the socket goes with it where it lay inside.
+void set_state_dir(Config& config, const std::filesystem::path& dir);
+
 /// What depends on several keys: auth off only on loopback, and the like.
 [[nodiscard]] Result<void> check_config(const Config& config);
 /// All keys with their values, as TOML that parse_config() reads back.
