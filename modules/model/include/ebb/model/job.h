@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ebb/base/clock.h"
@@ -55,7 +56,11 @@ struct Exit {
   std::optional<int> signal;
   bool operator==(const Exit&) const = default;
 };
-/// What `ebb run` and `ebb wait` exit with for a job that ended so.
+/// How the detail of a start_failed reason begins where the command is not there or cannot be executed.
+inline constexpr std::string_view kCommandNotFound = "command not found";
+inline constexpr std::string_view kNotExecutable = "not executable";
+/// What `ebb run` and `ebb wait` exit with for a job that ended so. Of a failed start, `exit.code` 126 or 127
+/// or the beginning of `detail` tells not executable and not found from the rest.
 [[nodiscard]] int exit_status(StopKind kind, const Exit& exit, const std::optional<std::string>& detail);
 
 /// The job serves HTTP on its first leased port and is running only when GET `path` answers 200.
@@ -144,7 +149,10 @@ struct JobDefaults {
 /// Fills in defaults and checks every range that does not depend on the machine; the error points at the
 /// field. What depends on the machine (GPUs that exist, ports of the range) the engine checks.
 [[nodiscard]] Result<JobSpec> resolve(const JobRequest& request, const JobDefaults& defaults);
-/// The spec as answers show it; `full` for those who may see command and environment.
+/// What to say of a command that is a single word with spaces and no file: the check needs the file system,
+/// so it is the daemon's, and the client's before it asks.
+[[nodiscard]] Error quoted_command_error(std::string_view word);
+/// The spec as answers show it; `full` for those who may see command and environment, else resources only.
 [[nodiscard]] JobRequest describe(const JobSpec& spec, bool full);
 
 struct OwnerView {
