@@ -46,11 +46,10 @@ std::string format_time(WallTime time) {
   const std::chrono::year_month_day date(days);
   const std::chrono::hh_mm_ss clock(time - days);
   char buffer[64];
-  const int length =
-      std::snprintf(buffer, sizeof buffer, "%04d-%02u-%02uT%02d:%02d:%02d.%06lldZ", int(date.year()),
-                    unsigned(date.month()), unsigned(date.day()), int(clock.hours().count()),
-                    int(clock.minutes().count()), int(clock.seconds().count()),
-                    static_cast<long long>(clock.subseconds().count()));
+  const int length = std::snprintf(
+      buffer, sizeof buffer, "%04d-%02u-%02uT%02d:%02d:%02d.%06lldZ", int(date.year()),
+      unsigned(date.month()), unsigned(date.day()), int(clock.hours().count()), int(clock.minutes().count()),
+      int(clock.seconds().count()), static_cast<long long>(clock.subseconds().count()));
   return {buffer, static_cast<std::size_t>(length)};
 }
 

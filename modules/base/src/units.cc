@@ -15,7 +15,7 @@ struct DurationUnit {
   double micros;
 };
 constexpr std::array kDurationUnits = {
-    DurationUnit{"us", 1},    DurationUnit{"ms", 1e3},    DurationUnit{"s", 1e6},     DurationUnit{"m", 60e6},
+    DurationUnit{"us", 1},     DurationUnit{"ms", 1e3},   DurationUnit{"s", 1e6},     DurationUnit{"m", 60e6},
     DurationUnit{"min", 60e6}, DurationUnit{"h", 3600e6}, DurationUnit{"d", 86400e6},
 };
 // A hundred years; past it a deadline's arithmetic could overflow.
@@ -27,14 +27,21 @@ struct SizeUnit {
 };
 constexpr double kKi = 1024;
 constexpr std::array kSizeUnits = {
-    SizeUnit{"", 1},           SizeUnit{"B", 1},
-    SizeUnit{"kB", 1e3},       SizeUnit{"KB", 1e3},
-    SizeUnit{"MB", 1e6},       SizeUnit{"GB", 1e9},
-    SizeUnit{"TB", 1e12},      SizeUnit{"K", kKi},
-    SizeUnit{"KiB", kKi},      SizeUnit{"M", kKi * kKi},
-    SizeUnit{"MiB", kKi * kKi}, SizeUnit{"G", kKi * kKi * kKi},
-    SizeUnit{"GiB", kKi * kKi * kKi}, SizeUnit{"T", kKi * kKi * kKi * kKi},
-    SizeUnit{"TiB", kKi * kKi * kKi * kKi},
+    SizeUnit{"", 1},
+    SizeUnit{"B", 1},
+    SizeUnit{"kB", 1e3},
+    SizeUnit{"KB", 1e3},
+    SizeUnit{"MB", 1e6},
+    SizeUnit{"GB", 1e9},
+    SizeUnit{"TB", 1e12},
+    SizeUnit{"K", kKi},
+    SizeUnit{"KiB", kKi},
+    SizeUnit{"M", kKi* kKi},
+    SizeUnit{"MiB", kKi* kKi},
+    SizeUnit{"G", kKi* kKi* kKi},
+    SizeUnit{"GiB", kKi* kKi* kKi},
+    SizeUnit{"T", kKi* kKi* kKi* kKi},
+    SizeUnit{"TiB", kKi* kKi* kKi* kKi},
 };
 
 Error invalid(std::string message) {
@@ -70,8 +77,8 @@ void skip_spaces(std::string_view& text) {
 
 std::string_view take_word(std::string_view& text) {
   std::size_t length = 0;
-  while (length < text.size() && ((text[length] >= 'a' && text[length] <= 'z') ||
-                                  (text[length] >= 'A' && text[length] <= 'Z'))) {
+  while (length < text.size() &&
+         ((text[length] >= 'a' && text[length] <= 'z') || (text[length] >= 'A' && text[length] <= 'Z'))) {
     ++length;
   }
   const std::string_view word = text.substr(0, length);

@@ -26,15 +26,14 @@ std::uint64_t get(const char* at, std::size_t bytes) noexcept {
   return value;
 }
 
-// CRC-8 (polynomial 0x07, start 0xff) of all bytes but the last. It tells a half-written record from a whole
-// one; it is no defence against somebody who may write the file.
+// FNV-1a over all bytes but the last, folded to one. It tells a half-written record from a whole one; it is
+// no defence against somebody who may write the file.
 char check_of(const char* record) noexcept {
-  unsigned crc = 0xff;
+  std::uint32_t hash = 2166136261u;
   for (std::size_t i = 0; i < kCheckAt; ++i) {
-    crc ^= static_cast<unsigned char>(record[i]);
-    for (int bit = 0; bit < 8; ++bit) crc = (crc << 1 ^ ((crc & 0x80) != 0 ? 0x07u : 0u)) & 0xff;
+    hash = (hash ^ static_cast<unsigned char>(record[i])) * 16777619u;
   }
-  return static_cast<char>(crc);
+  return static_cast<char>((hash ^ hash >> 8 ^ hash >> 16 ^ hash >> 24) & 0xff);
 }
 
 Error corrupt(std::string message) {

@@ -101,11 +101,9 @@ struct DeviceChanged {
 struct OwnerConnected {
   JobId job;
 };
-/// The stream is gone, or its owner no longer answers: the lease has been running out since `since` (the last
-/// sign of life; empty: now).
+/// The stream is gone: the lease begins to run out.
 struct OwnerDisconnected {
   JobId job;
-  std::optional<BootTime> since;
 };
 /// Ctrl+Z at the owner: the lease stands still until it connects again or resumes.
 struct OwnerSuspended {
@@ -116,11 +114,6 @@ struct OwnerResumed {
 };
 /// The owner's process is known to be gone: no lease is waited for.
 struct OwnerExited {
-  JobId job;
-};
-
-/// The job has no owner any longer: it goes on by itself.
-struct Disowned {
   JobId job;
 };
 
@@ -137,9 +130,9 @@ struct Shutdown {
 /// Time has passed; due at Engine::next_deadline() at the latest.
 struct Tick {};
 
-using Event = std::variant<Restored, RestoreDone, Submitted, StopRequested, Acquired, AcquireFailed, Started,
-                           BecameReady, ReadyFailed, Ended, NeverStarted, Released, DeviceChanged,
-                           OwnerConnected, OwnerDisconnected, OwnerSuspended, OwnerResumed, OwnerExited,
-                           Disowned, Drain, Shutdown, Tick>;
+using Event =
+    std::variant<Restored, RestoreDone, Submitted, StopRequested, Acquired, AcquireFailed, Started,
+                 BecameReady, ReadyFailed, Ended, NeverStarted, Released, DeviceChanged, OwnerConnected,
+                 OwnerDisconnected, OwnerSuspended, OwnerResumed, OwnerExited, Drain, Shutdown, Tick>;
 
 }  // namespace ebb::engine
