@@ -114,6 +114,10 @@ struct Quarantined {
 struct QuarantineLifted {
   int gpu = 0;
 };
+/// The job is detached from now on.
+struct OwnerDropped {
+  JobId job;
+};
 /// For GET /v1/events; numbered by the shell.
 struct Note {
   std::string type;
@@ -124,9 +128,10 @@ struct Note {
 
 }  // namespace record
 
-using Record = std::variant<record::JobAdded, record::AttemptAdded, record::AttemptRunning, record::StopAsked,
-                            record::AttemptEnded, record::JobEnded, record::AttemptDropped,
-                            record::Quarantined, record::QuarantineLifted, record::Note>;
+using Record =
+    std::variant<record::JobAdded, record::AttemptAdded, record::AttemptRunning, record::StopAsked,
+                 record::AttemptEnded, record::JobEnded, record::AttemptDropped, record::Quarantined,
+                 record::QuarantineLifted, record::OwnerDropped, record::Note>;
 
 /// What follows from one event.
 struct Actions {

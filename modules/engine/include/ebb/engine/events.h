@@ -14,14 +14,19 @@
 namespace ebb::engine {
 
 /// A job of the journal at start-up, before any other event. With an attempt, its leases are held again; the
-/// shell then tells by Started, Ended or NeverStarted what its census found.
+/// shell then tells by Started, Ended or NeverStarted what its census found (of one that is `releasing`,
+/// which releases again, nothing needs to be told). In order of JobInfo::seq.
 struct Restored {
   struct Attempt {
     int number = 1;
     Leases leases;
     model::JobState state = model::JobState::starting;  ///< starting, running or releasing
-    std::optional<model::StopReason> stop_reason;       ///< a stop that was on its way
+    std::optional<model::StopReason> stop_reason;       ///< a stop that was on its way; releasing: the end's
+    std::optional<WallTime> stop_asked_at;
     std::optional<WallTime> started_at;
+    /// Of this boot, where known: then --time counts from it, and not from `started_at` by the wall clock.
+    std::optional<BootTime> running_since;
+    model::Exit exit;  ///< releasing
   };
   JobInfo job;
   int attempts_before = 0;  ///< number of the last attempt that has ended
@@ -41,7 +46,8 @@ struct StopRequested {
   std::optional<Duration> grace;
 };
 
-/// Answers to actions::Acquire: locks taken and every GPU verified free, or the devices that refused.
+/// Answers to act::Acquire: locks taken and every GPU verified free, or the devices that refused (then
+/// nothing is held, and the engine tries others).
 struct Acquired {
   AttemptId attempt;
 };
@@ -77,12 +83,16 @@ struct Ended {
   model::Exit exit;
   model::StopReason
       reason;  ///< as seen from outside: completed, failed, start_failed, oom, timeout, keeper_lost, …
+  /// When the leader was gone, where that is known: if that was before a stop was asked for, `reason` stands.
+  std::optional<BootTime> exited_at;
 };
 /// Start-up found that a recorded attempt never came to life: its job goes back to its place in the queue.
 struct NeverStarted {
   AttemptId attempt;
 };
-/// The scope has run: what was released, what stays quarantined. Ends the attempt and the job.
+/// The scope has run: what was released, what stays quarantined. Ends the attempt and the job. The report has
+/// a record for each leased GPU and port, its target the id (or number); one without is not used again
+/// before it has been looked at.
 struct Released {
   AttemptId attempt;
   model::Report report;
@@ -116,6 +126,10 @@ struct OwnerResumed {
 struct OwnerExited {
   JobId job;
 };
+/// The job has no owner any longer and goes on by itself.
+struct OwnerDropped {
+  JobId job;
+};
 
 /// No new job is accepted and none is started, until resumed.
 struct Drain {
@@ -130,9 +144,9 @@ struct Shutdown {
 /// Time has passed; due at Engine::next_deadline() at the latest.
 struct Tick {};
 
-using Event =
-    std::variant<Restored, RestoreDone, Submitted, StopRequested, Acquired, AcquireFailed, Started,
-                 BecameReady, ReadyFailed, Ended, NeverStarted, Released, DeviceChanged, OwnerConnected,
-                 OwnerDisconnected, OwnerSuspended, OwnerResumed, OwnerExited, Drain, Shutdown, Tick>;
+using Event = std::variant<Restored, RestoreDone, Submitted, StopRequested, Acquired, AcquireFailed, Started,
+                           BecameReady, ReadyFailed, Ended, NeverStarted, Released, DeviceChanged,
+                           OwnerConnected, OwnerDisconnected, OwnerSuspended, OwnerResumed, OwnerExited,
+                           OwnerDropped, Drain, Shutdown, Tick>;
 
 }  // namespace ebb::engine
