@@ -47,7 +47,7 @@ struct GpuProcess {
 struct GpuUsage {
   std::string uuid;
   std::string driver;         ///< its version
-  std::int64_t used_mib = 0;  ///< allocated, rounded up
+  std::int64_t used_mib = 0;  ///< allocated, rounded down as nvidia-smi does
   std::int64_t total_mib = 0;
   bool includes_reserved = false;     ///< an old driver: `used_mib` counts what the driver keeps for itself
   std::vector<GpuProcess> processes;  ///< each pid once, ascending

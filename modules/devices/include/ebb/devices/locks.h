@@ -62,7 +62,13 @@ class LockDirectory {
   /// A lock that a keeper handed over: fails unless it is this file and this very description holds, or can
   /// take, the lock.
   [[nodiscard]] Result<LockFile> adopt(std::string_view name, UniqueFd fd) const;
-  /// Whether somebody holds the lock now; makes no file.
+  /// Takes a lock that only this user's processes take, and only for a moment: waits for it. The file is made
+  /// with 0600; fails (forbidden) where it belongs to somebody else, who could hold it for ever.
+  [[nodiscard]] Result<LockFile> wait_own(std::string_view name) const;
+  /// The same without waiting: conflict where it is held.
+  [[nodiscard]] Result<LockFile> lock_own(std::string_view name) const;
+  /// Whether somebody holds the lock now; makes no file. Whoever takes the lock in this very moment is told
+  /// that it is held.
   [[nodiscard]] bool is_locked(std::string_view name) const;
   /// None: nobody, or nobody that may be seen.
   [[nodiscard]] std::optional<LockHolder> holder(std::string_view name) const;
@@ -70,11 +76,12 @@ class LockDirectory {
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
 
  private:
-  LockDirectory(std::filesystem::path path, bool shared) : path_(std::move(path)), shared_(shared) {}
-  [[nodiscard]] Result<UniqueFd> open_lock(std::string_view name) const;
+  LockDirectory(std::filesystem::path path, mode_t mode) : path_(std::move(path)), mode_(mode) {}
+  [[nodiscard]] Result<UniqueFd> open_lock(std::string_view name, mode_t mode) const;
+  [[nodiscard]] Result<LockFile> take(std::string_view name, mode_t mode, bool wait) const;
 
   std::filesystem::path path_;
-  bool shared_ = false;
+  mode_t mode_;  // of new files
 };
 
 /// "gpu-GPU-5c…", "gpu-declared-0"
