@@ -26,14 +26,15 @@ std::uint64_t get(const char* at, std::size_t bytes) noexcept {
   return value;
 }
 
-// FNV-1a over all bytes but the last, folded to one. It tells a half-written record from a whole one; it is
-// no defence against somebody who may write the file.
+// CRC-8 (polynomial 0x07, start 0xff) of all bytes but the last. It tells a half-written record from a whole
+// one; it is no defence against somebody who may write the file.
 char check_of(const char* record) noexcept {
-  std::uint32_t hash = 2166136261u;
+  unsigned crc = 0xff;
   for (std::size_t i = 0; i < kCheckAt; ++i) {
-    hash = (hash ^ static_cast<unsigned char>(record[i])) * 16777619u;
+    crc ^= static_cast<unsigned char>(record[i]);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc << 1 ^ ((crc & 0x80) != 0 ? 0x07u : 0u)) & 0xff;
   }
-  return static_cast<char>((hash ^ hash >> 8 ^ hash >> 16 ^ hash >> 24) & 0xff);
+  return static_cast<char>(crc);
 }
 
 Error corrupt(std::string message) {

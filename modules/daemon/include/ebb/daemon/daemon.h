@@ -47,6 +47,9 @@ struct CancelRequest {
   std::string detail;
   std::optional<Duration> grace;
   Duration wait{};
+  /// POST /complete_job: the owner says that the work is done, so the job ends as `completed`; one that is
+  /// still queued is cancelled.
+  bool complete = false;
 };
 struct Cancelled {
   model::Job job;
@@ -108,6 +111,8 @@ class Daemon {
   // ---- owners
   // -------------------------------------------------------------------------------------------------
   [[nodiscard]] Result<std::unique_ptr<OwnerHold>> hold(const Caller& caller, JobId id);
+  /// The job has no owner any longer and goes on by itself, also under later daemons.
+  [[nodiscard]] Result<void> disown(const Caller& caller, JobId id);
   /// Ctrl+Z and fg at the owner.
   [[nodiscard]] Result<void> suspend_owner(const Caller& caller, JobId id, bool suspended);
 

@@ -111,9 +111,11 @@ struct DeviceChanged {
 struct OwnerConnected {
   JobId job;
 };
-/// The stream is gone: the lease begins to run out.
+/// The stream is gone, or its owner no longer answers: the lease has been running out since `since` (the last
+/// sign of life; empty: now).
 struct OwnerDisconnected {
   JobId job;
+  std::optional<BootTime> since;
 };
 /// Ctrl+Z at the owner: the lease stands still until it connects again or resumes.
 struct OwnerSuspended {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ebb/base/clock.h"
@@ -73,26 +74,34 @@ class LogReader {
     UniqueFd index;
     UniqueFd text;  // opened when the first byte is read from it
   };
-  // The end of a record and where the next one stands in the index.
+  // A border between two records: where the next one stands, and what the one before it said.
   struct Place {
     std::uint64_t record = 0;
     std::uint64_t end = 0;
     std::uint64_t position = 0;
   };
+  // A part of a segment's text, so that a thousand short records cost one read.
+  struct Window {
+    std::uint64_t start = 0;
+    std::string bytes;
+    Result<std::string_view> between(int text, std::uint64_t from, std::uint64_t to);
+  };
   LogReader() = default;
-  Result<std::vector<std::uint64_t>> segments() const;
-  Result<std::optional<Segment>> open_segment(std::uint64_t number) const;
+  Result<std::optional<Segment>> open_segment(std::uint64_t number, bool* gone) const;
   Result<std::optional<Segment>> first_after(std::optional<std::uint64_t> number) const;
-  Result<bool> go_to(std::uint64_t offset, LogBatch* batch);
-  Result<std::vector<LogRecord>> records_from(const Segment& segment, const Place& place,
-                                              std::size_t count) const;
-  Result<Place> last_place(const Segment& segment, bool* closed) const;
-  Result<std::string> text_of(Segment& segment, std::uint64_t from, std::uint64_t to) const;
+  Result<void> seek(std::uint64_t offset);
+  Result<bool> next_segment(LogBatch& batch);
+  Result<bool> take_text(const LogRecord& record, std::size_t room, Window& window, LogBatch& batch);
+  Result<bool> open_text(Segment& segment) const;
+  Result<std::optional<std::uint64_t>> tail_in(Segment& segment, std::size_t& lines, bool& at_end,
+                                               LogFilter filter) const;
+  static std::uint64_t valid_records(const Segment& segment);
+  void enter(Segment segment);
 
-  std::filesystem::path path_;
   UniqueFd folder_;
-  std::optional<Segment> current_;
-  Place place_;
+  std::string path_;  // for messages
+  Segment current_;
+  Place place_;  // in current_
 };
 
 /// Tells when logs have changed: one inotify instance for any number of followed logs, since a user may have

@@ -94,6 +94,10 @@ struct SetRunning {
   int pid = 0;
   WallTime at{};
 };
+/// The job is no longer attached: its JobRow reads without an owner's lease from now on.
+struct SetDisowned {
+  JobId job;
+};
 struct SetTier {
   AttemptId attempt;
   std::string tier;
@@ -145,9 +149,9 @@ struct PutValue {
 };
 }  // namespace write
 
-using Write = std::variant<write::AddJob, write::AddAttempt, write::SetRunning, write::SetTier,
-                           write::SetStopAsked, write::SetEnded, write::AddReport, write::DropAttempt,
-                           write::PutQuarantine, write::DropQuarantine, write::AddEvent,
+using Write = std::variant<write::AddJob, write::AddAttempt, write::SetRunning, write::SetDisowned,
+                           write::SetTier, write::SetStopAsked, write::SetEnded, write::AddReport,
+                           write::DropAttempt, write::PutQuarantine, write::DropQuarantine, write::AddEvent,
                            write::AddIdempotency, write::PutUser, write::PutValue>;
 using Batch = std::vector<Write>;
 
