@@ -1,0 +1,136 @@
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "ebb/engine/events.h"
+#include "ebb/engine/types.h"
+
+namespace ebb::engine {
+
+struct Job;
+
+/// What jobs that wait for the same have in common. Memory is divided into classes an eighth of a power of
+/// two wide, so that the number of shapes stays small however many different amounts are asked for: jobs of
+/// one shape never overtake each other.
+struct Shape {
+  int gpus = 0;
+  std::vector<int> gpu_ids;  ///< exactly these; then `gpus` is their number
+  int ports = 0;
+  int memory_class = 0;
+  auto operator<=>(const Shape&) const = default;
+};
+
+/// The waiting jobs of one shape and one priority, in order of submission: a list through the jobs.
+struct Lane {
+  Job* first = nullptr;
+  Job* last = nullptr;
+};
+
+/// The live jobs of one shape. Its head is the first job of its highest priority.
+struct Group {
+  Shape shape;
+  std::map<int, Lane, std::greater<>> lanes;  ///< by priority, never empty ones
+  std::int64_t jobs = 0;                      ///< that have this shape, waiting or not
+};
+
+struct UserTally {
+  std::string name;
+  std::int64_t jobs = 0;
+};
+
+/// A stop that is on its way.
+struct Stop {
+  model::StopReason reason;
+  WallTime asked_at{};
+  std::optional<BootTime> asked;  ///< empty when it was asked of an earlier daemon
+  BootTime kill_at{};             ///< when the grace period ends
+};
+
+/// What an attempt has from its start to its report.
+struct Attempt {
+  Leases leases;
+  std::uint64_t order = 0;  ///< of its start, over all attempts
+  std::optional<int> pid;
+  std::optional<WallTime> started_at;
+  std::optional<Stop> stop;
+  bool confirmed = true;  ///< false: restored, and the census has not spoken yet
+};
+
+// The states of a live job; an ended one is forgotten. What exists in one state only lives there. All but
+// `Queued` are boxed: there are few of them, and a million of the other.
+
+/// In its lane.
+struct Queued {};
+/// Out of its lane, but still counted as queued: the shell takes the locks of `leases`. Nothing is on disk.
+struct Acquiring {
+  Leases leases;
+};
+/// Its attempt is on disk; not running (or not ready) yet.
+struct Starting {
+  Attempt attempt;
+};
+struct Running {
+  Attempt attempt;
+  std::optional<BootTime> time_out;  ///< when --time has passed
+};
+/// The tree has ended; the releases run.
+struct Releasing {
+  Attempt attempt;
+  model::StopReason reason;
+  model::Exit exit;
+};
+
+template <typename T>
+using Boxed = std::unique_ptr<T>;
+using Phase = std::variant<Queued, Boxed<Acquiring>, Boxed<Starting>, Boxed<Running>, Boxed<Releasing>>;
+
+/// The client that an attached job lives with. The lease runs out while it is neither connected nor
+/// suspended.
+struct Owner {
+  std::optional<Duration> lease;  ///< empty: detached
+  std::optional<BootTime> lost_at;
+  bool connected = false;
+  bool suspended = false;
+};
+
+struct Job {
+  JobId id;
+  int priority = 0;
+  std::int64_t seq = 0;
+  Group* group = nullptr;
+  UserTally* user = nullptr;
+  std::int64_t memory_bytes = 0;
+  Duration grace{};
+  std::optional<Duration> time;
+  Owner owner;
+  std::optional<BootTime> first_since;  ///< since when it is the first that waits
+  Job* before = nullptr;                ///< in its lane
+  Job* behind = nullptr;
+  std::uint32_t attempts = 0;  ///< number of the current attempt, else of the last
+  bool waits_for_ready = false;
+  Phase phase;
+
+  [[nodiscard]] AttemptId attempt_id() const { return {id, attempts}; }
+  /// The attempt, in the states that have one on disk.
+  [[nodiscard]] Attempt* attempt();
+  [[nodiscard]] const Attempt* attempt() const { return const_cast<Job*>(this)->attempt(); }
+};
+
+/// The class of an amount of memory; 0 for none.
+[[nodiscard]] int memory_class(std::int64_t bytes);
+[[nodiscard]] Shape shape_of(const Demand& demand);
+
+template <typename... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+
+}  // namespace ebb::engine
