@@ -68,7 +68,7 @@ struct EndRecord {
   std::optional<Moment> leader_exited;
   std::optional<Moment> ended;  ///< the tree was found empty; nothing while there are survivors
   bool oom = false;  ///< the kernel killed a process of the tree because its memory limit was reached
-  std::uint64_t processes = 0;  ///< how many the tree had when its end began, the leader included if it lived
+  std::uint64_t processes = 0;  ///< of the tree that this end ended, the leader included; 0: none ever ran
   std::vector<Survivor> survivors;
   bool complete = false;          ///< nothing of the tree is left
   std::string tier;               ///< "cgroup+pidns", …
