@@ -60,11 +60,11 @@ long clone3_on_stack(clone_args* args, int (*body)(void*), void* argument) noexc
 pid_t clone_child(const CloneRequest& request, char* stack, std::size_t stack_size, int (*body)(void*),
                   void* argument) noexcept {
   clone_args args{};
-  args.flags = request.flags;
+  args.flags = static_cast<__u64>(request.flags);
   args.exit_signal = SIGCHLD;
   if (request.cgroup >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
-    args.cgroup = static_cast<std::uint64_t>(request.cgroup);
+    args.cgroup = static_cast<__u64>(request.cgroup);
   }
   if (request.pidfd != nullptr) {
     args.flags |= CLONE_PIDFD;

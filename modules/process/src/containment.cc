@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,7 +12,9 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "clone3.h"
 #include "codec.h"
@@ -133,7 +136,7 @@ Result<void> hand_down(const std::string& own, bool own_is_root, const std::stri
   return write_cgroup(base, "cgroup.subtree_control", word);
 }
 
-// A group in a v1 hierarchy, as root.
+// A group in a v1 hierarchy, as root. Tried only: the keeper makes it, when an attempt has a limit at all.
 Result<std::string> v1_base(const std::optional<CgroupMounts::Hierarchy>& hierarchy,
                             const std::string& name) {
   if (!hierarchy) return wire_error(Errc::unavailable, "there is no v1 hierarchy for it either");
@@ -158,6 +161,16 @@ struct ProbeChild {
   gid_t gid;
 };
 
+// Before Linux 6.14 there is one value for the whole machine, and root writing it "in a namespace" would set
+// that: so this cannot be tried out, only be known.
+bool pid_max_is_per_namespace() {
+  utsname name{};
+  int major = 0;
+  int minor = 0;
+  return ::uname(&name) == 0 && std::sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
+         std::pair(major, minor) >= std::pair(6, 14);
+}
+
 int probe_body(void* argument) {
   const auto& probe = *static_cast<ProbeChild*>(argument);
   const auto say = [&](std::string_view text) { static_cast<void>(write_all(probe.report, text).ok()); };
@@ -166,11 +179,7 @@ int probe_body(void* argument) {
     return 1;
   }
   say("+");
-  const UniqueFd limit(::open("/proc/sys/kernel/pid_max", O_WRONLY | O_CLOEXEC));
-  if (limit && ::write(limit.get(), "1000", 4) == 4) {
-    // On older kernels there is one value for the machine, and namespaces may not write it: this one may.
-    say("p");
-  }
+  if (pid_max_is_per_namespace() && write_text("/proc/sys/kernel/pid_max", "1000")) say("p");
   return 0;
 }
 
@@ -294,6 +303,13 @@ Result<Containment> probe_containment(const ContainmentOptions& options) {
            std::string("a fork bomb is not bounded; to bound it, ") + kDelegate);
   }
   return found;
+}
+
+void remove_bases(const Containment& containment) {
+  // A group with children or processes stays: rmdir refuses.
+  if (!containment.cgroup_base.empty()) ::rmdir(containment.cgroup_base.c_str());
+  if (!containment.memory_base.empty()) ::rmdir(containment.memory_base.c_str());
+  if (!containment.processes_base.empty()) ::rmdir(containment.processes_base.c_str());
 }
 
 void contain(LaunchSpec& spec, const Containment& containment, std::uint64_t memory_bytes,

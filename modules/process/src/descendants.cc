@@ -1,6 +1,5 @@
 #include "descendants.h"
 
-#include <sys/pidfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -452,7 +451,7 @@ int keeper_main(std::span<char*> argv) noexcept {
     return 1;
   }
   descriptors->spec.reset();
-  UniqueFd self(::pidfd_open(::getpid(), 0));
+  UniqueFd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
   if (!self) return 1;
   if (const int score = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC); score >= 0) {
     // Refused without CAP_SYS_RESOURCE: then the keeper is as likely a victim as its daemon.

@@ -121,35 +121,33 @@ std::string encode(const KeeperEvent& event) {
 
 Result<KeeperCommand> parse_keeper_command(std::string_view packet) {
   WireReader in(packet);
-  std::optional<KeeperCommand> command;
   switch (static_cast<Tag>(in.number(UINT8_MAX))) {
-    case Tag::hello:
-      command = Hello{.version = in.number()};
+    case Tag::hello: {
+      const Hello hello{.version = in.number()};
       // A later version may say more in its Hello; this one only needs to know which it is.
-      if (in.ok() && std::get<Hello>(*command).version != kKeeperProtocolVersion) return std::move(*command);
-      break;
-    case Tag::stop: {
-      Stop stop;
-      stop.reason = in.bytes(EndRecord::kMaxReason);
-      stop.grace = get_duration(in);
-      if (stop.grace < Duration{}) return damaged();
-      command = std::move(stop);
-      break;
+      if (!in.ok() || (hello.version == kKeeperProtocolVersion && !in.complete())) return damaged();
+      return KeeperCommand(hello);
     }
-    case Tag::kill:
-      command = Kill{.reason = std::string(in.bytes(EndRecord::kMaxReason))};
-      break;
+    case Tag::stop: {
+      const std::string_view reason = in.bytes(EndRecord::kMaxReason);
+      const Duration grace = get_duration(in);
+      if (!in.complete() || grace < Duration{}) return damaged();
+      return KeeperCommand(Stop{.reason = std::string(reason), .grace = grace});
+    }
+    case Tag::kill: {
+      const std::string_view reason = in.bytes(EndRecord::kMaxReason);
+      if (!in.complete()) return damaged();
+      return KeeperCommand(Kill{.reason = std::string(reason)});
+    }
     case Tag::fetch_locks:
-      command = FetchLocks{};
-      break;
+      if (!in.complete()) return damaged();
+      return KeeperCommand(FetchLocks{});
     case Tag::ack:
-      command = Ack{};
-      break;
+      if (!in.complete()) return damaged();
+      return KeeperCommand(Ack{});
     default:
-      break;
+      return damaged();
   }
-  if (!command || !in.complete()) return damaged();
-  return std::move(*command);
 }
 
 Result<KeeperEvent> parse_keeper_event(std::string_view packet) {

@@ -34,6 +34,9 @@ void signal_pidfd(int pidfd, int signal) noexcept {
 
 // Makes a v1 group with its limit and opens the file by which a process enters it.
 Result<UniqueFd> make_v1_group(const Limit& limit, const char* file, const char* swap_file) {
+  const std::string base = limit.cgroup1.substr(0, limit.cgroup1.rfind('/'));
+  if (auto made = make_cgroup(base); !made && made.error().code != Errc::conflict)
+    return std::move(made).error();
   if (auto made = make_cgroup(limit.cgroup1); !made) return std::move(made).error();
   const std::string value = std::to_string(limit.value);
   Result<UniqueFd> procs = open_file(limit.cgroup1 + "/cgroup.procs", O_WRONLY);

@@ -27,7 +27,7 @@ struct Containment {
   Capability subreaper;
   Capability memory;
   LimitMechanism memory_mechanism = LimitMechanism::none;
-  std::string memory_base;  ///< cgroup1: where attempts' groups are made
+  std::string memory_base;  ///< cgroup1: where keepers make attempts' groups
   Capability processes;
   LimitMechanism processes_mechanism = LimitMechanism::none;
   std::string processes_base;
@@ -44,6 +44,10 @@ struct ContainmentOptions {
 /// Tries everything out, in a few milliseconds; makes the base group and leaves nothing else behind. Call it
 /// once, at start. Fails only where not even tier 3 is there.
 [[nodiscard]] Result<Containment> probe_containment(const ContainmentOptions& options);
+
+/// Removes the base groups as far as they are empty: at the daemon's end, when no keeper is left. The daemon
+/// itself must not be in one of them any more.
+void remove_bases(const Containment& containment);
 
 /// Fills in `spec` what follows from the machine: tiers, cgroup paths (made of `base/label`; not yet
 /// created), mechanisms of the limits. `memory_bytes` and `max_processes` 0: no limit.
