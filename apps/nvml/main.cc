@@ -62,6 +62,8 @@ int main(int argc, char**) {
         stderr);
     return 2;
   }
+  // A helper that is stuck in the driver for ever must not keep a lock or a socket that leaked into it.
+  ::close_range(3, ~0U, 0);
   // The daemon's death ends us also in the middle of a call. It may have died before this line: then its end
   // of our stdin is closed already, and that is looked at only after the signal is armed.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);

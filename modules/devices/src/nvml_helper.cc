@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,7 +60,7 @@ Result<std::shared_ptr<NvmlHelper>> NvmlHelper::start(boost::asio::io_context& l
   UniqueFd theirs(ends[1]);
   const auto pid = spawn(program, theirs.get());
   if (!pid) return pid.error();
-  const int pidfd = ::pidfd_open(*pid, 0);
+  const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0));
   if (pidfd < 0) {
     // Not reaped yet, so the pid is still this process.
     const Error error = errno_error(errno, "cannot watch ebb-nvml");
@@ -82,7 +82,7 @@ NvmlHelper::~NvmlHelper() {
 }
 
 void NvmlHelper::kill() noexcept {
-  if (!reaped_) ::pidfd_send_signal(pidfd_.native_handle(), SIGKILL, nullptr, 0);
+  if (!reaped_) ::syscall(SYS_pidfd_send_signal, pidfd_.native_handle(), SIGKILL, nullptr, 0);
 }
 
 bool NvmlHelper::reap() noexcept {

@@ -68,7 +68,7 @@ Result<PortLedger> PortLedger::parse(std::string_view text) {
     const auto network = parse_number<std::uint64_t>(words[1]);
     const auto slot = use ? parse_number<int>(words[2]) : std::optional(0);
     auto ports = parse_port_set(words.back());
-    if (!network || !slot || *slot < 0 || !ports) return wrong(lines[i]);
+    if (!network || !slot || *slot < -1 || !ports) return wrong(lines[i]);
     if (use) {
       ledger.uses.push_back({.network = *network, .slot = *slot, .ports = *ports});
     } else {

@@ -144,7 +144,7 @@ Result<void> PortReservation::give_back(const LockDirectory& locks) {
   if (!guard) return std::move(guard).error();
   PortLedger ledger = read_ledger(locks);
   std::erase_if(ledger.uses, [&](const PortLedger::Use& use) { return use.slot == slot_; });
-  bury_dead(locks, ledger, kNoDaemon);
+  bury_dead(locks, ledger, slot_);
   auto settled = settle(locks, ledger, {});
   slot_lock_.close();
   return settled;

@@ -24,7 +24,8 @@ using PortSet = std::bitset<65536>;
 struct PortLedger {
   struct Use {
     std::uint64_t network = 0;  ///< inode of the network namespace
-    int slot = 0;               ///< the daemon holds the lock `daemon-SLOT` while it lives
+    int slot = 0;               ///< the daemon holds the lock `daemon-SLOT` while it lives; -1: it is
+                                ///< dead, and jobs of it still hold these ports
     PortSet ports;
   };
   struct Added {
