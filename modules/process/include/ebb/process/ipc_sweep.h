@@ -42,7 +42,8 @@ struct IpcClaim {
   std::vector<pid_t> pids;  ///< every process that it was seen to have
   /// What was there before it started (list_ipc() at its start): never its own.
   std::vector<IpcObject> before;
-  /// Whether no other process of the same uid lived at the time: then what appeared is the attempt's.
+  /// Whether the uid had no other process at the time (uid_has_processes() said no just before the start and
+  /// after the end): then what appeared is the attempt's.
   bool alone = false;
 };
 
@@ -50,6 +51,9 @@ struct IpcClaim {
 /// life; never what somebody uses; then yes where the creator is one of its processes, or where the attempt
 /// was the uid's only one. When in doubt it stays and `ebb audit` names it. Pure.
 [[nodiscard]] bool made_by(const IpcObject& object, const IpcClaim& claim);
+
+/// Whether any process of this uid lives, zombies apart; true where that cannot be told.
+[[nodiscard]] bool uid_has_processes(uid_t uid);
 
 struct IpcSweep {
   std::vector<IpcObject> removed;
