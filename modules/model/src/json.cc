@@ -55,7 +55,7 @@ class Builder {
       return false;
     }
     open_.pop_back();
-    return true;
+    return counted();
   }
   bool on_array_begin(error_code&) {
     open_.push_back({.object = false, .keys = {}, .count = 0});
@@ -64,7 +64,7 @@ class Builder {
   bool on_array_end(std::size_t count, error_code&) {
     values_.push_array(count);
     open_.pop_back();
-    return true;
+    return counted();
   }
   bool on_key_part(string_view part, std::size_t, error_code& ec) {
     values_.push_chars(part);
@@ -119,7 +119,7 @@ class Builder {
   struct Open {
     bool object = false;
     std::vector<std::string> keys;
-    std::size_t count = 0;  // of an array's scalar elements that are complete
+    std::size_t count = 0;  // of an array's elements that are complete
   };
 
   bool counted() {
@@ -133,8 +133,7 @@ class Builder {
     ec = boost::json::error::syntax;
     return false;
   }
-  // Of the value that is being read; elements of an array count only scalars, so past nested ones it is a
-  // lower bound of the index. It serves a person who looks for the place.
+  // Of the value that is being read.
   [[nodiscard]] std::string pointer() const {
     std::string text;
     for (const Open& open : open_) {

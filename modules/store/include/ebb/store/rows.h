@@ -79,8 +79,8 @@ struct QuarantineRow {
   std::optional<AttemptId> attempt;
 };
 
-// ---- writes: each changes one thing; a batch of them is one transaction
-// ------------------------------------
+// Writes: each changes one thing; a batch of them is one transaction. One that names a job or an attempt that
+// is not there, or adds one that is, fails its whole batch.
 
 namespace write {
 struct AddJob {
@@ -113,7 +113,7 @@ struct SetEnded {
   model::Exit exit;
   WallTime at{};
 };
-/// The attempt's report (attempt 0: none was ever made): the job ends and its leases are free.
+/// The attempt's report (attempt 0: none was ever made): the job ends and its leases are free. Written once.
 struct AddReport {
   model::Report report;
 };
@@ -126,17 +126,22 @@ struct PutQuarantine {
 struct DropQuarantine {
   int gpu = 0;
 };
-/// `seq` is given by the shell, ascending.
+/// `seq` is given by the shell, ascending. The last 100,000 or so are kept.
 struct AddEvent {
   model::Event event;
 };
-/// The answer to a submission with an Idempotency-Key.
+/// The answer to a submission with an Idempotency-Key; kept for a day.
 struct AddIdempotency {
   std::string user;
   std::string key;
   std::string body_hash;
   JobId job;
   WallTime at{};
+};
+/// Forgets a job that has ended, with its attempts and reports; its id stays known for ever. See
+/// Store::expired().
+struct DropJob {
+  JobId job;
 };
 /// Adds or replaces a user (by user_id).
 struct PutUser {
@@ -152,7 +157,7 @@ struct PutValue {
 using Write = std::variant<write::AddJob, write::AddAttempt, write::SetRunning, write::SetDisowned,
                            write::SetTier, write::SetStopAsked, write::SetEnded, write::AddReport,
                            write::DropAttempt, write::PutQuarantine, write::DropQuarantine, write::AddEvent,
-                           write::AddIdempotency, write::PutUser, write::PutValue>;
+                           write::AddIdempotency, write::DropJob, write::PutUser, write::PutValue>;
 using Batch = std::vector<Write>;
 
 }  // namespace ebb::store

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ebb/base/result.h"
@@ -14,12 +15,13 @@ namespace ebb::store {
 
 /// GET /v1/jobs: newest first, `limit` at most, those before `before_seq`.
 struct JobQuery {
-  std::vector<model::JobState> states;  ///< empty: any
-  std::optional<std::string> user;
-  std::optional<std::string> group;
-  std::optional<std::string> name;
-  std::optional<WallTime> since;  ///< submitted at or after
-  std::optional<std::int64_t> before_seq;
+  std::vector<model::JobState> states = {};  ///< empty: any
+  std::optional<std::string> user = {};
+  std::optional<std::string> group = {};
+  std::optional<std::string> name = {};
+  std::optional<WallTime> since = {};  ///< submitted at or after
+  std::optional<std::int64_t> before_seq = {};
+  std::optional<std::int64_t> after_seq = {};  ///< the cursor where the oldest come first
   bool oldest_first = false;
   int limit = 100;
 };
@@ -28,13 +30,15 @@ struct JobQuery {
 /// (WAL, synchronous=FULL) and then reports each; a slow disk delays them, never the caller. Reads see what
 /// is committed, run on the caller's thread over a connection of their own, and never wait for a write.
 ///
-/// commit() may be called from one thread; the readers from that same thread.
+/// commit() may be called from one thread; the readers from that same thread. A reader's failure is corrupt
+/// (the database is damaged; what to do stands in the message) or io.
 class Store {
  public:
   /// Opens or makes the database at `folder`/ebb.db, brings it to the current version, checks it. Errors name
   /// the file and what to do: a corrupt or newer database, no space, a network file system (WAL does not work
-  /// there), a folder that is not writable, another daemon that has it open.
-  [[nodiscard]] static Result<Store> open(const std::filesystem::path& folder);
+  /// there), a folder that is not writable, another daemon that has it open (Errc::conflict; the message has
+  /// its pid, its user and its `note`, such as the path of its socket).
+  [[nodiscard]] static Result<Store> open(const std::filesystem::path& folder, std::string_view note = {});
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;
   /// Waits for what is under way, then closes.
@@ -54,6 +58,9 @@ class Store {
   [[nodiscard]] Result<std::vector<JobRecord>> jobs(const JobQuery& query) const;
   /// Whether the id was ever given to a job.
   [[nodiscard]] Result<bool> known(JobId id) const;
+  /// Jobs whose history is over, the longest ended first: those that ended before `ended_before`, and those
+  /// over the `keep` that ended last. The caller removes what it has of them, then writes DropJob.
+  [[nodiscard]] Result<std::vector<JobId>> expired(WallTime ended_before, std::int64_t keep, int limit) const;
   /// Ids that begin with these 1 to 8 hex digits, at most `limit`.
   [[nodiscard]] Result<std::vector<JobId>> with_prefix(std::string_view prefix, int limit) const;
   [[nodiscard]] Result<std::optional<model::Report>> report(JobId id, std::optional<int> attempt) const;
