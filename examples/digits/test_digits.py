@@ -116,6 +116,20 @@ class Learning(unittest.TestCase):
         self.assertRaises(ProcessLookupError, os.killpg, process.pid, 0)
 
 
+class Status(unittest.TestCase):
+    def test_it_tells_what_the_training_does(self):
+        status = train.StatusServer(0)
+        try:
+            status.status.update(epoch=2)
+            connection = http.client.HTTPConnection("127.0.0.1", status.server_port, timeout=20)
+            connection.request("GET", "/api/v1/health")
+            self.assertEqual(json.loads(connection.getresponse().read()), {"status": "starting", "epoch": 2})
+            connection.close()
+        finally:
+            status.shutdown()
+            status.server_close()
+
+
 class Rewards(unittest.TestCase):
     def test_it_rewards_the_right_digit_only(self):
         labels = data.load("digits").train_labels

@@ -8,7 +8,8 @@ image it draws a group of actions, the reward server answers 1 or 0 for each, an
 earned more than the rest of its group (RLOO, the leave-one-out baseline). The true labels are never seen here, except
 to measure the accuracy on the test images.
 
-SIGTERM ends it at once, without saving anything.
+With status_port=PORT it tells how far it is: GET /api/v1/health on 127.0.0.1. SIGTERM ends it at once, without saving
+anything.
 """
 
 import difflib
@@ -18,7 +19,9 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 # One core, and the same sums in the same order on every run; numpy reads this when it is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -38,6 +41,7 @@ SETTINGS = {
     "entropy": 0.05,  # what keeps the policy trying
     "num_workers": 2,  # processes that prepare the minibatches
     "seed": 1,
+    "status_port": 0,  # 0: none
 }
 
 
@@ -66,7 +70,7 @@ def parse_settings(arguments: list) -> dict:
             settings[key] = kind(text)
         except ValueError:
             raise ValueError(f"{key}={text}: needs {'a number' if kind is float else 'an integer'}") from None
-        if kind is not str and key != "seed" and settings[key] <= 0:
+        if kind is not str and key not in ("seed", "status_port") and settings[key] <= 0:
             raise ValueError(f"{key}={text}: must be above 0")
     return settings
 
@@ -138,6 +142,28 @@ class Policy:
             weight += self._rate * mean / (1 - 0.9**self._steps) / scale
 
 
+class StatusServer(ThreadingHTTPServer):
+    """Answers GET /api/v1/health with `status`, a dict that the training keeps up to date."""
+
+    daemon_threads = True  # they end with the training
+
+    def __init__(self, port: int):
+        self.status = {"status": "starting"}
+        super().__init__(("127.0.0.1", port), StatusHandler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class StatusHandler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        known = self.path == "/api/v1/health"
+        self.send_response(200 if known else 404)
+        self.end_headers()
+        self.wfile.write(json.dumps(self.server.status if known else {"error": "there is /api/v1/health"}).encode())
+
+    def log_message(self, *_):
+        """Quiet: the training's own lines are what is read."""
+
+
 def draw(probabilities: np.ndarray, group: int, rng: np.random.Generator) -> np.ndarray:
     """`group` actions for each row of probabilities, each by its probability."""
     thresholds = rng.random((len(probabilities), group, 1))
@@ -186,6 +212,8 @@ def train(settings: dict) -> float:
     ]
     for loader in loaders:
         loader.start()
+    # Only now: a thread must not be there while processes are forked.
+    status = StatusServer(settings["status_port"]).status if settings["status_port"] else {}
 
     accuracy = 0.0
     for epoch in range(settings["num_epochs"]):
@@ -197,6 +225,7 @@ def train(settings: dict) -> float:
             rewards = client.rewards(np.repeat(samples, settings["group"]), actions.ravel()).reshape(actions.shape)
             policy.learn(images, probabilities, actions, leave_one_out(rewards))
             total += rewards.mean()
+            status.update(status="training", epoch=epoch + 1, step=step % per_epoch + 1, of=per_epoch)
         accuracy = (policy.probabilities(digits.test_images).argmax(axis=1) == digits.test_labels).mean()
         print(f"epoch {epoch + 1}/{settings['num_epochs']} accuracy {accuracy:.3f} "
               f"reward {total / per_epoch:.3f}", flush=True)
