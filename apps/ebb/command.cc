@@ -7,13 +7,30 @@
 
 #include "ebb/base/files.h"
 #include "ebb/base/text.h"
+#include "ebb/client/endpoint.h"
 
 namespace ebb::cli {
+namespace {
+
+class CommandFormatter : public CLI::Formatter {
+ public:
+  explicit CommandFormatter(const std::string& name)
+      : usage_("Usage: ebb " + name + " [options] [--] CMD…\n       ebb " + name + " [options] -c STRING\n") {
+  }
+  std::string make_usage(const CLI::App*, std::string) const override { return usage_; }
+
+ private:
+  std::string usage_;
+};
+
+constexpr std::size_t kHelpColumn = 34;
+
+}  // namespace
 
 Parser::Parser(const std::string& name, const std::string& summary, const std::string& example)
     : CLI::App(summary, "ebb " + name), name_(name) {
   set_help_flag("-h,--help", "Print this help and exit");
-  get_formatter()->column_width(34);
+  get_formatter()->column_width(kHelpColumn);
   footer("Example:\n  " + example);
 }
 
@@ -21,6 +38,12 @@ CLI::Option* Parser::add_list(const std::string& names, std::vector<std::string>
                               const std::string& help) {
   // Without allow_extra_args(false) CLI11 takes the words that follow too, and splits a value "[a,b]".
   return add_option(names, values, help)->allow_extra_args(false)->take_all();
+}
+
+void Parser::show_command() {
+  auto shown = std::make_shared<CommandFormatter>(name_);
+  shown->column_width(kHelpColumn);
+  formatter(shown);
 }
 
 std::optional<int> Parser::read(Words words) {
@@ -52,7 +75,7 @@ int exit_status_of(const Error& error) {
     case Errc::forbidden:
       return kNotAllowed;
     case Errc::unavailable:
-      return error.type == kNoDaemonType ? kNoDaemon : kRefused;
+      return error.type == client::kNoDaemonType ? kNoDaemon : kRefused;
     default:
       return kRefused;
   }

@@ -21,9 +21,6 @@ inline constexpr int kUsage = 2;       ///< usage, bad config, or a request that
 inline constexpr int kNoDaemon = 3;    ///< no daemon there
 inline constexpr int kNotAllowed = 4;  ///< the caller may not do this
 
-/// Type of the error that stands for "no daemon there", to tell it from a daemon that is ending.
-inline constexpr std::string_view kNoDaemonType = "no-daemon";
-
 /// One command of the program. `run` gets the words after the command's name and returns the exit status.
 struct Command {
   std::string_view name;
@@ -60,6 +57,8 @@ class Parser : public CLI::App {
 
   /// An option that may be given several times; each time takes exactly one value.
   CLI::Option* add_list(const std::string& names, std::vector<std::string>& values, const std::string& help);
+  /// Says in --help that a CMD follows the options.
+  void show_command();
   /// Parses all words. Nothing: go on. A number: the exit status to return at once (help was printed, or an
   /// error that says what is wrong).
   [[nodiscard]] std::optional<int> read(Words words);

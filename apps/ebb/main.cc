@@ -11,7 +11,20 @@ namespace ebb::cli {
 namespace {
 
 // In the order in which --help lists them.
-const std::initializer_list<Command> kCommands = {};
+const std::initializer_list<Command> kCommands = {
+    {"submit", "submit a job that runs without you, and print its id", submit_main, true},
+    {"ps", "everybody's queued and running jobs", ps_main, true},
+    {"status", "one job: its state, what it holds, how it ended", status_main, true},
+    {"why", "why a job waits, on whom, and until when if known", why_main, true},
+    {"logs", "a job's output", logs_main, true},
+    {"wait", "wait until jobs have ended", wait_main, true},
+    {"cancel", "end jobs; returns when what they held is released", cancel_main, true},
+    {"report", "how a job's things were released and verified", report_main, true},
+    {"devices", "GPUs and ports: who has which", devices_main, true},
+    {"user", "users and their API keys", user_main},
+    {"drain", "take no new jobs and start none", drain_main},
+    {"resume", "take and start jobs again", resume_main},
+};
 
 void print_commands(std::ostream& out, bool all) {
   out << "Ebb runs GPU jobs, and releases everything that they held when they end.\n\n"

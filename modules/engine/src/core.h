@@ -90,8 +90,7 @@ class Engine::State {
   void learn_from(const model::Report& report, const Leases& leases, AttemptId attempt);
 
   // owners.cc
-  /// Starts or stops the owner's clock, as it must be now.
-  void watch_owner(Job& job, std::optional<BootTime> since = std::nullopt);
+  void watch_owner(Job& job);
   void forget_deadlines(Job& job);
 
   // why.cc

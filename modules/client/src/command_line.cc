@@ -1,0 +1,82 @@
+#include "ebb/client/command_line.h"
+
+#include <sys/stat.h>
+
+#include "ebb/base/text.h"
+#include "ebb/model/job.h"
+
+namespace ebb::client {
+namespace {
+
+Error usage(std::string message) {
+  return {.code = Errc::invalid, .message = std::move(message), .pointer = {}, .type = {}};
+}
+
+bool is_file(const std::string& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0;
+}
+
+}  // namespace
+
+Result<CutWords> cut_words(std::vector<std::string> words, const TakesValue& takes_value) {
+  CutWords cut;
+  std::size_t i = 0;
+  const auto rest_from = [&](std::size_t first) {
+    cut.command.assign(std::make_move_iterator(words.begin() + static_cast<std::ptrdiff_t>(first)),
+                       std::make_move_iterator(words.end()));
+  };
+  for (; i < words.size(); ++i) {
+    std::string& word = words[i];
+    if (word == "--") {
+      rest_from(i + 1);
+      break;
+    }
+    if (word == "-c") {
+      if (i + 1 == words.size()) return usage("-c needs the shell's command line as the next word");
+      if (i + 2 < words.size()) {
+        return usage("-c STRING stands in place of CMD, so nothing may follow it; put '" + words[i + 2] +
+                     "' before -c, or into the string");
+      }
+      cut.command = {"/bin/bash", "-c", std::move(words[i + 1])};
+      break;
+    }
+    if (word.size() < 2 || word[0] != '-') {
+      rest_from(i);
+      break;
+    }
+    const bool joined = word.find('=') != std::string::npos;
+    if (!joined && takes_value(word).value_or(false) && i + 1 < words.size()) {
+      // Joined, since CLI11 would take a value such as -5 for an option.
+      cut.options.push_back(std::move(word) + '=' + words[i + 1]);
+      ++i;
+    } else {
+      cut.options.push_back(std::move(word));
+    }
+  }
+  return cut;
+}
+
+Result<void> check_command(const std::vector<std::string>& command, const std::string& workdir) {
+  if (command.size() != 1 || command[0].find(' ') == std::string::npos) return {};
+  const std::string& word = command[0];
+  if (is_file(word[0] == '/' ? word : workdir + '/' + word)) return {};
+  return model::quoted_command_error(word);
+}
+
+Result<void> parse_env_file(std::string_view text, const std::string& file_name,
+                            std::vector<std::string>& out) {
+  std::size_t number = 0;
+  for (std::string_view line : split(text, '\n')) {
+    ++number;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty() || line[0] == '#') continue;
+    const std::string where = file_name + ':' + std::to_string(number) + ": ";
+    if (line.find('\0') != std::string_view::npos) return usage(where + "there is a NUL byte in this line");
+    if (line[0] == '=') return usage(where + "a line is NAME=VALUE, and the name is missing");
+    out.emplace_back(line);
+  }
+  return {};
+}
+
+}  // namespace ebb::client
