@@ -35,7 +35,9 @@ namespace {
 // What the rest of a tree gets when its leader ended by itself, from TERM to kill.
 constexpr Duration kOrphanGrace = std::chrono::seconds(2);
 
-struct Starting {};
+struct Starting {
+  std::optional<BootTime> kill_at;  // an end was asked for already
+};
 struct Running {
   std::optional<BootTime> time_limit;
 };
@@ -90,6 +92,8 @@ class Keeper {
   void advance();
 
   void request_end(EndCause cause, Duration grace, std::string reason);
+  void leader_started();
+  void terminate(BootTime kill_at);
   void start_failed(StartFailure failure);
   void leader_exited(int status);
   void kill_now();
@@ -148,6 +152,7 @@ std::optional<BootTime> Keeper::next_deadline() const {
   const auto consider = [&](std::optional<BootTime> time) {
     if (time && (!next || *time < *next)) next = time;
   };
+  if (const auto* starting = std::get_if<Starting>(&state_)) consider(starting->kill_at);
   if (const auto* running = std::get_if<Running>(&state_)) consider(running->time_limit);
   if (const auto* terminating = std::get_if<Terminating>(&state_)) consider(terminating->kill_at);
   if (const auto* killing = std::get_if<Killing>(&state_)) consider(killing->give_up_at);
@@ -246,11 +251,7 @@ void Keeper::take_news(const Ready& ready) {
   if (news.started) {
     leader_ = *news.started;
     record_.started = moment_now();
-    if (in<Starting>()) {
-      Running running;
-      if (spec_.time_limit) running.time_limit = record_.started->boot + *spec_.time_limit;
-      state_ = running;
-    }
+    leader_started();
     endpoint_.broadcast(Started{.leader_pid = leader_, .init_pid = tree_.init_pid(), .at = *record_.started});
   }
   if (news.start_failure) start_failed(std::move(*news.start_failure));
@@ -261,10 +262,28 @@ void Keeper::take_news(const Ready& ready) {
   if (news.leader_status) leader_exited(*news.leader_status);
 }
 
+void Keeper::leader_started() {
+  const auto* starting = std::get_if<Starting>(&state_);
+  if (starting == nullptr) return;
+  if (starting->kill_at) {
+    terminate(*starting->kill_at);
+    return;
+  }
+  Running running;
+  if (spec_.time_limit) running.time_limit = record_.started->boot + *spec_.time_limit;
+  state_ = running;
+}
+
+void Keeper::terminate(BootTime kill_at) {
+  state_ = Terminating{kill_at};
+  record_.action = "TERM";
+  count(tree_.terminate().value_or(0));
+}
+
 void Keeper::start_failed(StartFailure failure) {
   if (in<AtEnd>()) return;
   // A stop that came first stays the cause: the start failed because of it, or would not have mattered.
-  if (!ending()) {
+  if (!record_.stop_requested) {
     record_.cause = EndCause::start_failure;
     record_.start_failure = std::move(failure);
   }
@@ -276,7 +295,7 @@ void Keeper::leader_exited(int status) {
   record_.wait_status = status;
   record_.leader_exited = moment_now();
   if (ending()) return;
-  record_.cause = EndCause::leader_exit;
+  if (!record_.stop_requested) record_.cause = EndCause::leader_exit;
   state_ = Terminating{record_.leader_exited->boot + kOrphanGrace};
   count(1);
   // The usual end: nothing else was there, and the init has left already or is about to.
@@ -284,7 +303,7 @@ void Keeper::leader_exited(int status) {
   if (alone || tree_.empty()) return;
   endpoint_.broadcast(LeaderExited{.wait_status = status, .at = *record_.leader_exited});
   record_.action = "TERM";
-  count(tree_.terminate().value_or(0));
+  count(1 + tree_.terminate().value_or(0));
 }
 
 void Keeper::request_end(EndCause cause, Duration grace, std::string reason) {
@@ -300,14 +319,14 @@ void Keeper::request_end(EndCause cause, Duration grace, std::string reason) {
     return;
   }
   if (in<Killing>()) return;
-  // A leader that has not executed yet has nothing to clean up, and its init cannot pass a signal on.
-  if (in<Starting>() || grace == Duration{}) {
+  if (grace == Duration{}) {
     kill_now();
-    return;
+  } else if (auto* starting = std::get_if<Starting>(&state_)) {
+    // It may have executed, and only the news be on its way; until then nobody could pass a signal on.
+    starting->kill_at = std::min(starting->kill_at.value_or(kill_at), kill_at);
+  } else {
+    terminate(kill_at);
   }
-  state_ = Terminating{kill_at};
-  record_.action = "TERM";
-  count(tree_.terminate().value_or(0));
 }
 
 void Keeper::kill_now() {
@@ -320,22 +339,23 @@ void Keeper::kill_now() {
 }
 
 void Keeper::advance() {
-  if (in<Starting>() || in<Running>()) {
-    const auto* running = std::get_if<Running>(&state_);
-    if (running != nullptr && running->time_limit && BootClock::now() >= *running->time_limit) {
+  const BootTime now = BootClock::now();
+  if (const auto* starting = std::get_if<Starting>(&state_)) {
+    if (starting->kill_at && now >= *starting->kill_at) kill_now();
+  } else if (const auto* running = std::get_if<Running>(&state_)) {
+    if (running->time_limit && now >= *running->time_limit)
       request_end(EndCause::time_limit, spec_.grace, {});
-    }
-    if (!ending()) return;
   }
+  if (!ending()) return;
   if (in<AtEnd>()) return;
   if (tree_.empty()) {
     finish();
     return;
   }
   if (const auto* terminating = std::get_if<Terminating>(&state_)) {
-    if (BootClock::now() >= terminating->kill_at) kill_now();
+    if (now >= terminating->kill_at) kill_now();
   } else if (const auto* killing = std::get_if<Killing>(&state_)) {
-    if (BootClock::now() >= killing->give_up_at) {
+    if (now >= killing->give_up_at) {
       declare_survivors();
     } else if (signals_ready_ && tree_.uses_children()) {
       tree_.kill();  // children of the dead came to us: the next sweep
