@@ -1,5 +1,7 @@
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "ebb/base/files.h"
 #include "ebb/devices/locks.h"
 #include "proc_fds.h"
@@ -31,6 +33,18 @@ std::optional<LockHolder> LockDirectory::holder(std::string_view name) const {
   });
   if (pid == 0) return std::nullopt;
   return LockHolder{.pid = pid, .name = process_name(pid), .user = process_user(pid)};
+}
+
+std::vector<std::pair<std::string, std::optional<LockHolder>>> LockDirectory::held() const {
+  std::vector<std::pair<std::string, std::optional<LockHolder>>> result;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(path_, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (is_locked(name)) result.emplace_back(name, holder(name));
+  }
+  std::sort(result.begin(), result.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  return result;
 }
 
 }  // namespace ebb::devices

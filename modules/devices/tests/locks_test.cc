@@ -172,6 +172,21 @@ TEST(LockDirectory, OfTwoProcessesExactlyOneGetsEachLock) {
   EXPECT_EQ(std::set<int>(winners.begin(), winners.end()).size(), std::size_t{kLocks});
 }
 
+TEST(LockDirectory, ListsWhatIsHeldAndByWhom) {
+  const TempDir folder;
+  const auto locks = LockDirectory::open_shared(folder.path());
+  ASSERT_TRUE(locks);
+  ASSERT_TRUE(locks->lock("port-1"));  // given back at once
+  const auto one = locks->lock("gpu-1");
+  const auto two = locks->lock("gpu-0");
+  const auto held = locks->held();
+  ASSERT_EQ(held.size(), 2U);
+  EXPECT_EQ(held[0].first, "gpu-0");
+  EXPECT_EQ(held[1].first, "gpu-1");
+  ASSERT_TRUE(held[1].second);
+  EXPECT_EQ(held[1].second->pid, ::getpid());
+}
+
 TEST(LockDirectory, LinksPipesAndBadNamesAreRefused) {
   const TempDir folder;
   const auto locks = LockDirectory::open_shared(folder.path());

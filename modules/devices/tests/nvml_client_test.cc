@@ -38,7 +38,8 @@ class NvmlClientTest : public testing::Test {
   std::unique_ptr<NvmlClient> client_ = std::make_unique<NvmlClient>(loop_, EBB_TEST_NVML_HELPER);
 };
 
-TEST_F(NvmlClientTest, ListsGpusWithTheirLinks) {
+// Defect 17 of the original: GPU 0 was lost in the text of nvidia-smi, and NVLink ignored.
+TEST_F(NvmlClientTest, ListsEveryGpuWithItsLinks) {
   const StubDriver driver(
       "gpu 0 name=A100\ngpu 1\ngpu 2 pci=00000000:3B:00.0 minor=7\nlink 0 1 4\nnear 0 2 40\n");
   const auto seen = list();
@@ -162,6 +163,16 @@ TEST_F(NvmlClientTest, HangingDriverHangsOnlyTheHelper) {
   ASSERT_TRUE(run_until(loop_, [&] { return order.size() == 2; }));
   EXPECT_EQ(order, (std::vector<std::string>{"hung", "next"}));
   EXPECT_TRUE(run_until(loop_, [&] { return client_->stuck() == 0; })) << "the killed helper is not reaped";
+}
+
+// Defect 19 of the original: two forks of nvidia-smi for each GPU and attempt.
+TEST_F(NvmlClientTest, OneHelperAnswersAllCalls) {
+  const StubDriver driver("gpu 0\ngpu 1\n");
+  ASSERT_TRUE(list());
+  const pid_t first = client_->helper_pid();
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(usage(i % 2 == 0 ? "GPU-00000000" : "GPU-00000001"));
+  ASSERT_TRUE(list());
+  EXPECT_EQ(client_->helper_pid(), first);
 }
 
 TEST_F(NvmlClientTest, KilledHelperIsReplaced) {

@@ -74,6 +74,7 @@ TEST(PortSet, ReadsAndWritesTheKernelsForm) {
     EXPECT_FALSE(parse_port_set(text)) << text;
 }
 
+// Defect 15 of the original: another process on the job's port passed for its server.
 TEST(PortCheck, ListenerOnEitherFamilyTakesThePort) {
   for (const int family : {AF_INET, AF_INET6}) {
     TestListener server(family);

@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "ebb/base/result.h"
 #include "ebb/base/unique_fd.h"
@@ -72,6 +74,9 @@ class LockDirectory {
   [[nodiscard]] bool is_locked(std::string_view name) const;
   /// None: nobody, or nobody that may be seen.
   [[nodiscard]] std::optional<LockHolder> holder(std::string_view name) const;
+
+  /// All locks that are held now, by name, and by whom where that may be seen. For `ebb audit`; slow.
+  [[nodiscard]] std::vector<std::pair<std::string, std::optional<LockHolder>>> held() const;
 
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
 
