@@ -133,9 +133,11 @@ Result<LaunchSpec> parse_launch_spec(std::string_view data) {
     if (!in.boolean()) return std::nullopt;
     return get_duration(in);
   };
+  bool fits = true;
   const auto small_int = [&]() -> int {
     const std::int64_t value = in.signed_number();
-    return value >= INT_MIN && value <= INT_MAX ? static_cast<int>(value) : 0;
+    fits = fits && value >= INT_MIN && value <= INT_MAX;
+    return fits ? static_cast<int>(value) : 0;
   };
   LaunchSpec spec;
   spec.label = in.bytes(kMaxPath);
@@ -171,7 +173,7 @@ Result<LaunchSpec> parse_launch_spec(std::string_view data) {
   spec.kill_timeout = get_duration(in);
   spec.daemon_gone = optional_duration();
   spec.wait_for_ack = in.boolean();
-  if (!in.complete()) return wire_error(Errc::corrupt, "a launch spec is cut off or damaged");
+  if (!in.complete() || !fits) return wire_error(Errc::corrupt, "a launch spec is cut off or damaged");
   return spec;
 }
 
