@@ -7,7 +7,7 @@
 
 #include "ebb/base/files.h"
 #include "ebb/base/text.h"
-#include "ebb/client/endpoint.h"
+#include "ebb/client/command_line.h"
 
 namespace ebb::cli {
 namespace {
@@ -65,25 +65,9 @@ void say(std::string_view text) {
   (void)write_all(STDERR_FILENO, line);  // nobody left to tell if stderr is closed
 }
 
-int exit_status_of(const Error& error) {
-  switch (error.code) {
-    case Errc::invalid:
-    case Errc::impossible:
-    case Errc::too_large:
-      return kUsage;
-    case Errc::unauthenticated:
-    case Errc::forbidden:
-      return kNotAllowed;
-    case Errc::unavailable:
-      return error.type == client::kNoDaemonType ? kNoDaemon : kRefused;
-    default:
-      return kRefused;
-  }
-}
-
 int fail(const Error& error) {
   say(error.message);
-  return exit_status_of(error);
+  return client::command_exit_status(error);
 }
 
 }  // namespace ebb::cli

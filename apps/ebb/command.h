@@ -71,7 +71,5 @@ class Parser : public CLI::App {
 void say(std::string_view text);
 /// Says the error and returns the exit status that stands for it.
 int fail(const Error& error);
-/// The exit status that stands for an error.
-[[nodiscard]] int exit_status_of(const Error& error);
 
 }  // namespace ebb::cli

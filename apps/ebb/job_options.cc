@@ -186,23 +186,4 @@ Result<std::vector<std::string>> take_command(Parser& parser, Words& words) {
   return std::move(cut->command);
 }
 
-Error in_options(Error error) {
-  if (error.pointer.size() < 2) return error;
-  const std::string field = error.pointer.substr(1, error.pointer.find('/', 1) - 1);
-  if (field == "command" || !error.message.starts_with(field)) return error;
-  std::string option = field;
-  for (const std::string_view unit : {"_bytes", "_s"}) {
-    if (option.ends_with(unit)) option.resize(option.size() - unit.size());
-  }
-  for (char& c : option) c = c == '_' ? '-' : c;
-  error.message = "--" + option + error.message.substr(field.size());
-  return error;
-}
-
-int submission_status(const Error& error) {
-  constexpr int kNoCommand = 127;
-  if (error.message.starts_with(model::kCommandNotFound)) return kNoCommand;
-  return exit_status_of(error);
-}
-
 }  // namespace ebb::cli

@@ -37,9 +37,4 @@ class JobOptions {
 /// Takes CMD out of the words of `run` or `submit`; the parser then gets those that are left.
 [[nodiscard]] Result<std::vector<std::string>> take_command(Parser& parser, Words& words);
 
-/// An error about a request, in the words of the command line: "gpus" becomes "--gpus".
-[[nodiscard]] Error in_options(Error error);
-/// The exit status for a job that could not be made: 127 for a quoted shell string.
-[[nodiscard]] int submission_status(const Error& error);
-
 }  // namespace ebb::cli

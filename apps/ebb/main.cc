@@ -12,6 +12,7 @@ namespace {
 
 // In the order in which --help lists them.
 const std::initializer_list<Command> kCommands = {
+    {"run", "run a job, follow its output, end together with it", run_main, true},
     {"submit", "submit a job that runs without you, and print its id", submit_main, true},
     {"ps", "everybody's queued and running jobs", ps_main, true},
     {"status", "one job: its state, what it holds, how it ended", status_main, true},

@@ -1,4 +1,5 @@
 #include "ebb/base/ids.h"
+#include "ebb/client/command_line.h"
 #include "job_options.h"
 #include "server_option.h"
 
@@ -24,7 +25,7 @@ int submit_main(Words words) {
   const auto request = options.request(*command, *kind);
   if (!request) {
     say(request.error().message);
-    return submission_status(request.error());
+    return client::submission_exit_status(request.error());
   }
   if (options.dry_run()) return print_json(model::json_text(*request)), kDone;
   auto client = server.connect();
@@ -35,9 +36,9 @@ int submit_main(Words words) {
                               .body = model::json_text(*request),
                               .headers = {{"Idempotency-Key", random_hex(16)}}});
   if (!answer) {
-    const Error error = in_options(answer.error());
+    const Error error = client::in_option_words(answer.error());
     say(error.message);
-    return submission_status(error);
+    return client::submission_exit_status(error);
   }
   if (json) return print_json(*answer), kDone;
   const auto job = client::Client::parse_answer<model::Job>(*answer);

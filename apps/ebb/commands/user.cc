@@ -4,6 +4,7 @@
 #include <boost/json/value.hpp>
 #include <memory>
 
+#include "ebb/client/command_line.h"
 #include "server_option.h"
 #include "table.h"
 
@@ -70,7 +71,7 @@ int import_users(client::Client& client, const std::string& file) {
       ++done;
     } else {
       say(user.name + ": " + answer.error().message);
-      status = exit_status_of(answer.error());
+      status = client::command_exit_status(answer.error());
     }
   }
   say(std::to_string(done) + " of " + std::to_string(users->size()) +

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "ebb/base/text.h"
+#include "ebb/client/endpoint.h"
 #include "ebb/model/job.h"
 
 namespace ebb::client {
@@ -77,6 +78,41 @@ Result<void> parse_env_file(std::string_view text, const std::string& file_name,
     out.emplace_back(line);
   }
   return {};
+}
+
+Error in_option_words(Error error) {
+  if (error.pointer.size() < 2) return error;
+  const std::string field = error.pointer.substr(1, error.pointer.find('/', 1) - 1);
+  if (field == "command" || !error.message.starts_with(field)) return error;
+  std::string option = field;
+  for (const std::string_view unit : {"_bytes", "_s"}) {
+    if (option.ends_with(unit)) option.resize(option.size() - unit.size());
+  }
+  for (char& c : option) c = c == '_' ? '-' : c;
+  error.message = "--" + option + error.message.substr(field.size());
+  return error;
+}
+
+int command_exit_status(const Error& error) {
+  constexpr int kRefused = 1, kUsage = 2, kNoDaemon = 3, kNotAllowed = 4;
+  switch (error.code) {
+    case Errc::invalid:
+    case Errc::impossible:
+    case Errc::too_large:
+      return kUsage;
+    case Errc::unauthenticated:
+    case Errc::forbidden:
+      return kNotAllowed;
+    case Errc::unavailable:
+      return error.type == kNoDaemonType ? kNoDaemon : kRefused;
+    default:
+      return kRefused;
+  }
+}
+
+int submission_exit_status(const Error& error) {
+  constexpr int kNoCommand = 127;
+  return error.message.starts_with(model::kCommandNotFound) ? kNoCommand : command_exit_status(error);
 }
 
 }  // namespace ebb::client

@@ -311,13 +311,14 @@ Task<Result<std::string>> Connection::read_some(Duration idle) {
   co_return co_await impl->read_chunk(idle);
 }
 
-Task<Result<void>> Connection::send_raw(std::string bytes, Duration) {
-  // No alarm of its own: a body is being read meanwhile, and its alarm closes the socket under both.
+Task<Result<void>> Connection::send_raw(std::string bytes) {
+  constexpr auto kDeadline = std::chrono::seconds(5);
   const auto impl = impl_;
+  const Impl::Alarm alarm(*impl, kDeadline);
   error_code error;
   co_await asio::async_write(impl->socket, asio::buffer(bytes),
                              asio::redirect_error(asio::use_awaitable, error));
-  if (error) co_return lost(impl->endpoint, error.message());
+  if (error) co_return impl->failure(error, kDeadline);
   co_return Result<void>();
 }
 

@@ -33,4 +33,12 @@ using TakesValue = std::function<std::optional<bool>(std::string_view option)>;
 [[nodiscard]] Result<void> parse_env_file(std::string_view text, const std::string& file_name,
                                           std::vector<std::string>& out);
 
+/// An error about a request's field, in the words of the command line: "gpus" becomes "--gpus".
+[[nodiscard]] Error in_option_words(Error error);
+/// What `run` and `submit` exit with when the job could not be made: 1 refused or gone wrong, 2 a request
+/// that can never run, 3 no daemon, 4 not allowed, 127 a shell string that was quoted as one word.
+[[nodiscard]] int submission_exit_status(const Error& error);
+/// What every other command exits with: the same without 127.
+[[nodiscard]] int command_exit_status(const Error& error);
+
 }  // namespace ebb::client

@@ -63,8 +63,8 @@ class Connection {
   /// The next bytes of the open body, at least one; empty at its proper end. Errc::timeout when none come
   /// for `idle`; Errc::unavailable when the connection breaks before the end.
   [[nodiscard]] Task<Result<std::string>> read_some(Duration idle);
-  /// Sends bytes outside any request, while a body is open: an owner's sign of life.
-  [[nodiscard]] Task<Result<void>> send_raw(std::string bytes, Duration deadline);
+  /// Sends bytes outside any request, between two calls of read_some(): an owner's sign of life.
+  [[nodiscard]] Task<Result<void>> send_raw(std::string bytes);
 
   /// Ends everything under way: each call that waits returns Errc::unavailable.
   void close() noexcept;

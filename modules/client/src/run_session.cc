@@ -1,0 +1,294 @@
+#include "ebb/client/run_session.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <cstdio>
+#include <exception>
+
+#include "ebb/base/ids.h"
+#include "ebb/base/text.h"
+#include "ebb/base/units.h"
+#include "ebb/client/client.h"
+#include "ebb/client/command_line.h"
+#include "ebb/lifecycle/signals.h"
+#include "log_copy.h"
+#include "owner_stream.h"
+#include "run_words.h"
+#include "sidecar_set.h"
+#include "signal_watch.h"
+
+namespace ebb::client {
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr int kServerLost = 125;
+constexpr Duration kSubmitDeadline = std::chrono::seconds(30);
+
+// One `ebb run`, from its first side process to its last line. live() is its state machine:
+//   preparing    side processes start and become ready
+//   submitting   the request is under way
+//   following    the job exists; its owner's stream and its log are read (or the server is sought)
+//   cancelling   a signal came, or nobody reads our output: the job was asked to end
+//   ending       the job is released, or given up: the last output, then the side processes
+// The parts (SidecarSet, OwnerStream, LogCopy, SignalWatch) each run beside it and ring when they changed.
+class RunSession {
+ public:
+  RunSession(asio::io_context& io, RunOptions options)
+      : options_(std::move(options)),
+        context_(io),
+        out_(io, STDOUT_FILENO, [this] { signals_.pretend(SIGPIPE); }),
+        err_(io, STDERR_FILENO, nullptr),
+        signals_(context_),
+        sidecars_(context_) {
+    context_.endpoints = options_.candidates;
+    context_.key = options_.key;
+    context_.say = [this](std::string_view text) {
+      if (!options_.quiet) err_.write("ebb: " + printable(text) + '\n');
+    };
+  }
+
+  Task<void> live(RunEnd& end) {
+    if (auto watching = signals_.start(); !watching) {
+      complain(watching.error());
+      end.status = 1;
+      co_return;
+    }
+    signals_.on_stop = [this] { return suspend_owner(true); };
+    signals_.on_continue = [this] { return suspend_owner(false); };
+    end = co_await run();
+    // Nobody may keep us from stopping the side processes, so this comes before the last of the output.
+    co_await sidecars_.stop();
+    const BootTime patience = end.signal == 0 && !signals_.received()
+                                  ? BootTime::max()
+                                  : BootClock::now() + std::chrono::seconds(2);
+    co_await flush(out_, patience);
+    co_await flush(err_, patience);
+    if (signals_.received()) end = {.status = 128 + signals_.received(), .signal = signals_.received()};
+    context_.io.stop();
+  }
+
+ private:
+  Task<RunEnd> run() {
+    if (auto prepared = co_await prepare(); !prepared) co_return refused(prepared.error());
+    if (signals_.received()) co_return RunEnd{};
+    auto submitted = co_await submit();
+    if (!submitted) co_return refused(submitted.error());
+    co_return co_await follow(std::move(*submitted));
+  }
+
+  RunEnd refused(const Error& error) {
+    if (!signals_.received()) complain(error);
+    return {.status = submission_exit_status(error), .signal = 0};
+  }
+
+  // -q silences what goes well, not this.
+  void complain(const Error& error) { err_.write("ebb: " + printable(error.message) + '\n'); }
+
+  Task<Result<void>> prepare() {
+    if (auto started = sidecars_.start(options_.sidecars, options_.expand, options_.keeper); !started) {
+      co_return started.error();
+    }
+    while (!signals_.received() && !sidecars_.up()) {
+      if (const auto failure = sidecars_.failure()) co_return *failure;
+      co_await context_.changed.wait();
+    }
+    if (!options_.expand) co_return Result<void>();
+    co_return put_sidecar_urls(options_.request, sidecars_.urls());
+  }
+
+  struct Submitted {
+    model::Job job;
+    Connection connection;
+  };
+
+  // Interrupted meanwhile, it still waits for the answer for a while: only then can the job be cancelled.
+  Task<Result<Submitted>> submit() {
+    std::optional<Result<Submitted>> answer;
+    asio::co_spawn(context_.io, post(answer), [this](std::exception_ptr failure) {
+      if (failure) std::rethrow_exception(failure);
+      context_.changed.ring();
+    });
+    std::optional<BootTime> limit;
+    while (!answer) {
+      if (signals_.received() && !limit) limit = BootClock::now() + kCancelLimit;
+      if (limit && BootClock::now() >= *limit) {
+        co_return Error{
+            .code = Errc::timeout,
+            .message = "the server does not answer; the job, if there is one, ends with this process",
+            .pointer = {},
+            .type = {}};
+      }
+      co_await context_.changed.wait(limit.value_or(BootClock::now() + kSubmitDeadline));
+    }
+    co_return std::move(*answer);
+  }
+
+  Task<void> post(std::optional<Result<Submitted>>& answer) {
+    const Request request{.method = "POST",
+                          .target = "/v1/jobs",
+                          .body = model::json_text(options_.request),
+                          .headers = {{"Idempotency-Key", random_hex(16)}}};
+    // A connection that breaks before the answer leaves open whether there is a job: the same key asks again.
+    for (int attempt = 1;; ++attempt) {
+      auto connection = co_await context_.connect(std::chrono::seconds(5));
+      if (!connection) {
+        answer.emplace(connection.error());
+        co_return;
+      }
+      context_.endpoints = {connection->endpoint()};
+      const auto response = co_await connection->exchange(request, kSubmitDeadline);
+      if (!response && response.error().code == Errc::unavailable && attempt < 3) continue;
+      answer.emplace(read_submission(response, std::move(*connection)));
+      co_return;
+    }
+  }
+
+  static Result<Submitted> read_submission(const Result<Response>& response, Connection connection) {
+    if (!response) return response.error();
+    if (!response->ok()) return in_option_words(error_of(*response));
+    auto job = Client::parse_answer<model::Job>(response->body);
+    if (!job) return job.error();
+    return Submitted{.job = std::move(*job), .connection = std::move(connection)};
+  }
+
+  Task<RunEnd> follow(Submitted submitted) {
+    id_ = submitted.job.id.str();
+    const bool local = context_.endpoints.front().kind == Endpoint::Kind::socket;
+    const double lease = options_.request.owner->lease_s.value_or(15);
+    // Pings come each quarter of the lease.
+    const Duration silence = std::max(from_seconds(lease * 2), Duration(std::chrono::seconds(2)));
+    OwnerStream owner(context_, id_, silence, local ? kServerSought : from_seconds(lease));
+    LogCopy log(context_, id_, out_, err_);
+    owner.on_job = [this](const model::Job& job) { progress_.show(job, context_.say); };
+    spawn(owner.follow(std::move(submitted.connection)));
+    spawn(log.copy());
+
+    std::optional<BootTime> leave;  // interrupted: when to go without an answer
+    while (!owner.report() && !owner.error()) {
+      sidecars_.say_ended();
+      if (signals_.received() && !cancelling_) begin_cancel();
+      const bool unheard = cancelling_ && (!cancel_answered_ || owner.lost_since());
+      if (!unheard) leave.reset();
+      if (unheard && !leave) leave = BootClock::now() + kCancelLimit;
+      if (leave && BootClock::now() >= *leave) {
+        context_.say("the server does not answer; it, or the job's keeper, ends " + id_ +
+                     " when it sees that this process has gone");
+        co_return RunEnd{};
+      }
+      if (!cancelling_ && owner.lost_since() && BootClock::now() >= *owner.lost_since() + owner.sought()) {
+        complain({.code = Errc::unavailable,
+                  .message = "the server did not come back; the job has ended, or ends, without it",
+                  .pointer = {},
+                  .type = {}});
+        co_return RunEnd{.status = kServerLost, .signal = 0};
+      }
+      BootTime wake = leave.value_or(BootClock::now() + std::chrono::hours(1));
+      if (owner.lost_since()) wake = std::min(wake, *owner.lost_since() + owner.sought());
+      co_await context_.changed.wait(wake);
+    }
+    if (!owner.report()) {
+      complain(*owner.error());
+      co_return RunEnd{.status = kServerLost, .signal = 0};
+    }
+    co_await finish_output(*owner.report(), log);
+    co_return tell_end(*owner.report());
+  }
+
+  Task<void> finish_output(const model::Report& report, LogCopy& log) {
+    log.job_is_over();
+    if (report.attempt == 0) co_return;  // it never ran, so it has no output
+    // Without an interruption as long as the log takes; interrupted, the end may be cut.
+    std::optional<BootTime> limit;
+    while (!log.done()) {
+      if (signals_.received() && !limit) limit = BootClock::now() + std::chrono::seconds(2);
+      if (limit && BootClock::now() >= *limit) co_return;
+      co_await context_.changed.wait(limit.value_or(BootClock::now() + std::chrono::hours(1)));
+    }
+    if (log.error()) complain(*log.error());
+  }
+
+  RunEnd tell_end(const model::Report& report) {
+    if (const std::string why = end_words(report); !why.empty() && !cancelling_) context_.say(why);
+    context_.say(model::one_line(report));
+    return {.status = model::exit_status(report.reason.kind, report.exit, report.reason.detail), .signal = 0};
+  }
+
+  void begin_cancel() {
+    cancelling_ = true;
+    const std::string name = lifecycle::signal_name(signals_.received());
+    context_.say((signals_.pretended() ? "nobody reads the output any more" : name) + ": cancelling " + id_ +
+                 (signals_.pretended() ? "" : " (Ctrl+C again: leave now, the daemon goes on releasing)"));
+    spawn(cancel(name));
+  }
+
+  Task<void> cancel(std::string detail) {
+    Backoff backoff;
+    while (!cancel_answered_) {
+      auto connection = co_await context_.connect(kCancelLimit);
+      if (connection) {
+        Request request{.method = "DELETE", .target = "/v1/jobs/" + id_ + "?detail=" + detail};
+        const auto response = co_await connection->exchange(std::move(request), kCancelLimit);
+        // A refusal is an answer too: the owner's stream then tells what became of the job.
+        cancel_answered_ = bool(response);
+      }
+      if (!cancel_answered_) co_await rest(context_.io, backoff.next());
+    }
+    context_.changed.ring();
+  }
+
+  Task<void> suspend_owner(bool suspended) {
+    constexpr auto kDeadline = std::chrono::seconds(2);
+    if (id_.empty()) co_return;
+    auto connection = co_await context_.connect(kDeadline);
+    if (!connection) co_return;  // then the lease runs out, as it would after SIGSTOP
+    Request request{.method = "POST",
+                    .target = "/v1/jobs/" + id_ + "/owner",
+                    .body = suspended ? R"({"suspended":true})" : R"({"suspended":false})"};
+    (void)co_await connection->exchange(std::move(request), kDeadline);
+  }
+
+  static Task<void> flush(Output& output, BootTime deadline) { co_await output.drain(0, deadline); }
+
+  void spawn(Task<void> task) {
+    asio::co_spawn(context_.io, std::move(task), [](std::exception_ptr failure) {
+      if (failure) std::rethrow_exception(failure);
+    });
+  }
+
+  RunOptions options_;
+  RunContext context_;
+  Output out_;
+  Output err_;
+  SignalWatch signals_;
+  SidecarSet sidecars_;
+  Progress progress_;
+  std::string id_;
+  bool cancelling_ = false;
+  bool cancel_answered_ = false;
+};
+
+}  // namespace
+
+RunEnd run_job(RunOptions options) {
+  RunEnd end{.status = kServerLost, .signal = 0};
+  asio::io_context io(1);
+  try {
+    // Destroyed before the loop: coroutines that still wait hold nothing of it that their own end touches.
+    RunSession session(io, std::move(options));
+    asio::co_spawn(io, session.live(end), [](std::exception_ptr failure) {
+      if (failure) std::rethrow_exception(failure);
+    });
+    io.run();
+  } catch (const std::exception& error) {
+    // Side processes end with the session's connections, the job by the daemon's owner rule.
+    std::fprintf(stderr, "ebb: a defect of ebb run: %s\n", error.what());
+  }
+  return end;
+}
+
+}  // namespace ebb::client
