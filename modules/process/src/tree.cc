@@ -376,6 +376,7 @@ bool Tree::oom() const {
 }
 
 void Tree::remove_groups() {
+  events_.reset();  // a removed group's file is ready for ever
   // What does not go at once is left to the daemon, which removes the attempt's whole group after the
   // keeper's end.
   if (spec_.tiers.cgroup) static_cast<void>(remove_cgroup(job_group(), BootClock::now()).ok());

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "attempt.h"
+#include "ebb/base/files.h"
 #include "ebb/process/orphans.h"
 
 namespace ebb::process {
@@ -236,6 +237,30 @@ TEST_P(KeeperInTier, LeavesNothingWhenItIsKilled) {
   while (::waitpid(-1, nullptr, WNOHANG) > 0) {
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+}
+
+TEST_P(KeeperInTier, SleepsWhileItWaitsForTheAcknowledgement) {
+  Attempt attempt(site, {"true"});
+  start(attempt);
+  EXPECT_TRUE(attempt.end().complete);
+  const auto time_run = [&] {
+    const auto text = read_file("/proc/" + std::to_string(attempt.keeper_pid()) + "/schedstat");
+    return text ? std::stoull(*text) : 0;
+  };
+  // While other keepers do their work, of which each takes some milliseconds, this one does nothing.
+  const auto wait_for_others = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      Attempt other(site, {"true"}, "bbbbbbbb." + std::to_string(count * 100 + i));
+      start(other);
+      EXPECT_TRUE(other.end().complete);
+      EXPECT_EQ(other.finish(), 0);
+    }
+  };
+  wait_for_others(1);  // it has settled by then
+  const auto before = time_run();
+  wait_for_others(5);
+  EXPECT_EQ(time_run(), before);
+  EXPECT_EQ(attempt.finish(), 0);
 }
 
 TEST_P(KeeperInTier, DrainsAFloodThatNobodyReads) {
