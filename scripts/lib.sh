@@ -1,7 +1,7 @@
 # What the scripts of this folder share. Sourced, never run; the caller has set -euo pipefail.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-requirements=$root/examples/digits/requirements.txt
+requirements=($root/examples/digits/requirements.txt $root/scripts/requirements.txt)
 venv=$root/.venv
 
 # One line of progress, on stderr, so that a script's own output stays clean.

@@ -90,7 +90,8 @@ class Engine::State {
   void learn_from(const model::Report& report, const Leases& leases, AttemptId attempt);
 
   // owners.cc
-  void watch_owner(Job& job);
+  /// Starts or stops the owner's clock, as it must be now.
+  void watch_owner(Job& job, std::optional<BootTime> since = std::nullopt);
   void forget_deadlines(Job& job);
 
   // why.cc

@@ -4,12 +4,12 @@
 // is connected or suspended, and runs again when the connection is gone.
 namespace ebb::engine {
 
-void Engine::State::watch_owner(Job& job) {
+void Engine::State::watch_owner(Job& job, std::optional<BootTime> since) {
   Owner& owner = job.owner;
   if (owner.lost_at) deadlines_.erase({*owner.lost_at, job.id, Due::owner_lease});
   owner.lost_at.reset();
   if (!owner.lease || owner.connected || owner.suspended) return;
-  owner.lost_at = now_.boot + *owner.lease;
+  owner.lost_at = since.value_or(now_.boot) + *owner.lease;
   deadlines_.emplace(*owner.lost_at, job.id, Due::owner_lease);
 }
 
@@ -34,7 +34,7 @@ void Engine::State::on(const OwnerDisconnected& event) {
   Job* const job = queue_.find(event.job);
   if (!job || !job->owner.connected) return;
   job->owner.connected = false;
-  if (!std::holds_alternative<Boxed<Releasing>>(job->phase)) watch_owner(*job);
+  if (!std::holds_alternative<Boxed<Releasing>>(job->phase)) watch_owner(*job, event.since);
 }
 
 void Engine::State::on(const OwnerSuspended& event) {
