@@ -21,12 +21,15 @@ Job* Engine::State::current(AttemptId attempt) {
 
 void Engine::State::stop(Job& job, model::StopReason reason, std::optional<Duration> grace) {
   if (std::holds_alternative<Queued>(job.phase)) {
+    // From the middle of its lane it goes without anybody being the better for it.
+    if (&Queue::head(*job.group) == &job) changed_ = true;
     queue_.unwait(job);
     end_before_start(job, std::move(reason));
   } else if (auto* acquiring = std::get_if<Boxed<Acquiring>>(&job.phase)) {
     out_.now.emplace_back(act::Abandon{job.attempt_id()});
     pool_.give_back((*acquiring)->leases);
     acquiring_.erase(job.id);
+    changed_ = true;
     end_before_start(job, std::move(reason));
   } else if (!std::holds_alternative<Boxed<Releasing>>(job.phase)) {
     stop_attempt(job, *job.attempt(), std::move(reason), grace);
@@ -107,7 +110,6 @@ void Engine::State::forget(Job& job) {
   forget_deadlines(job);
   queue_.uncount(job);
   queue_.forget(job);
-  changed_ = true;
 }
 
 }  // namespace ebb::engine

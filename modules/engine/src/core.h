@@ -92,6 +92,7 @@ class Engine::State {
   // owners.cc
   /// Starts or stops the owner's clock, as it must be now.
   void watch_owner(Job& job, std::optional<BootTime> since = std::nullopt);
+  void stop_owner_clock(Job& job);
   void forget_deadlines(Job& job);
 
   // why.cc

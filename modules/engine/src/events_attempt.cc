@@ -115,6 +115,7 @@ void Engine::State::on(const Released& event) {
   active_.erase(attempt.order);
   pool_.give_back(attempt.leases);
   learn_from(event.report, attempt.leases, event.attempt);
+  changed_ = true;
   forget(*job);
 }
 

@@ -117,7 +117,7 @@ void Engine::State::on(const Tick&) {
     deadlines_.erase(deadlines_.begin());
     Job& job = *queue_.find(id);
     if (due == Due::owner_lease) {
-      job.owner.lost_at.reset();
+      job.owner_lost_at = Job::kNever;
       stop(job, {model::StopKind::owner_lost, "daemon", "the owner was not heard of for its lease"},
            std::nullopt);
     } else {

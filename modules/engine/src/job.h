@@ -28,10 +28,16 @@ struct Shape {
   auto operator<=>(const Shape&) const = default;
 };
 
-/// The waiting jobs of one shape and one priority, in order of submission: a list through the jobs.
+/// The waiting jobs of one shape and one priority, in order of submission. A job that is cancelled leaves its
+/// entry behind: finding its neighbours would cost more than passing over it later.
 struct Lane {
-  Job* first = nullptr;
-  Job* last = nullptr;
+  struct Entry {
+    std::int64_t seq = 0;
+    Job* job = nullptr;  ///< valid while `seq` is counted
+  };
+  std::vector<Entry> entries;
+  std::size_t head = 0;   ///< the first waiting job's; those before it are used up
+  std::int64_t live = 0;  ///< entries of jobs that wait
 };
 
 /// The live jobs of one shape. Its head is the first job of its highest priority.
@@ -92,37 +98,35 @@ template <typename T>
 using Boxed = std::unique_ptr<T>;
 using Phase = std::variant<Queued, Boxed<Acquiring>, Boxed<Starting>, Boxed<Running>, Boxed<Releasing>>;
 
-/// The client that an attached job lives with. The lease runs out while it is neither connected nor
-/// suspended.
-struct Owner {
-  std::optional<Duration> lease;  ///< empty: detached
-  std::optional<BootTime> lost_at;
-  bool connected = false;
-  bool suspended = false;
-};
-
-struct Job {
+/// One live job. Two cache lines: with many queued, what cancelling costs is how many of them it touches, so
+/// all that it needs stands in the first.
+struct alignas(64) Job {
   JobId id;
   int priority = 0;
   std::int64_t seq = 0;
   Group* group = nullptr;
   UserTally* user = nullptr;
+  Phase phase;
+  BootTime owner_lost_at = kNever;  ///< when the owner's lease has run out, while it runs
+  std::uint32_t attempts = 0;       ///< number of the current attempt, else of the last
+  bool waits_for_ready = false;
+  bool owner_connected = false;
+  bool owner_suspended = false;
+
   std::int64_t memory_bytes = 0;
   Duration grace{};
   std::optional<Duration> time;
-  Owner owner;
+  std::optional<Duration> owner_lease;  ///< set: attached
   std::optional<BootTime> first_since;  ///< since when it is the first that waits
-  Job* before = nullptr;                ///< in its lane
-  Job* behind = nullptr;
-  std::uint32_t attempts = 0;  ///< number of the current attempt, else of the last
-  bool waits_for_ready = false;
-  Phase phase;
+
+  static constexpr BootTime kNever = BootTime::max();
 
   [[nodiscard]] AttemptId attempt_id() const { return {id, attempts}; }
   /// The attempt, in the states that have one on disk.
   [[nodiscard]] Attempt* attempt();
   [[nodiscard]] const Attempt* attempt() const { return const_cast<Job*>(this)->attempt(); }
 };
+static_assert(sizeof(Job) == 128);
 
 /// The class of an amount of memory; 0 for none.
 [[nodiscard]] int memory_class(std::int64_t bytes);

@@ -4,26 +4,22 @@
 
 namespace ebb::engine {
 namespace {
-constexpr std::size_t kKeptSlots = 1024;
+constexpr std::size_t kToleratedWaste = 64;
+}
+
+Queue::~Queue() {
+  for (const auto& [id, job] : jobs_) slab_.drop(job);
 }
 
 Job& Queue::add(const JobInfo& info) {
-  Job* slot = nullptr;
-  if (spare_.empty()) {
-    slot = &slab_.emplace_back();
-  } else {
-    slot = spare_.back();
-    spare_.pop_back();
-    *slot = Job{};
-  }
-  Job& job = *slot;
+  Job& job = *slab_.make();
   job.id = info.id;
   job.priority = info.priority;
   job.seq = info.seq;
   job.memory_bytes = info.demand.memory_bytes;
   job.grace = info.grace;
   job.time = info.time;
-  job.owner.lease = info.owner_lease;
+  job.owner_lease = info.owner_lease;
   job.waits_for_ready = info.waits_for_ready;
 
   const Shape shape = shape_of(info.demand);
@@ -43,13 +39,8 @@ void Queue::forget(Job& job) {
   jobs_.erase(job.id);
   if (--job.group->jobs == 0) groups_.erase(groups_.find(job.group->shape));
   if (--job.user->jobs == 0) users_.erase(users_.find(job.user->name));
-  job.phase = Queued{};  // its box is freed now, not when the slot is used again
-  spare_.push_back(&job);
-  if (jobs_.empty() && slab_.size() > kKeptSlots) {  // after a flood, give its memory back
-    spare_ = std::vector<Job*>();
-    slab_.clear();
-    jobs_.rehash(0);
-  }
+  slab_.drop(&job);
+  if (jobs_.empty()) jobs_.rehash(0);
 }
 
 Job* Queue::find(JobId id) {
@@ -73,26 +64,42 @@ void Queue::uncount(Job& job) {
 }
 
 void Queue::insert_in_order(Lane& lane, Job& job) {
-  if (!lane.last || lane.last->seq < job.seq) {  // the usual case: it is the newest
-    job.before = lane.last;
-    job.behind = nullptr;
-    (lane.last ? lane.last->behind : lane.first) = &job;
-    lane.last = &job;
+  auto& entries = lane.entries;
+  const Lane::Entry entry{job.seq, &job};
+  if (lane.head == entries.size() || entries.back().seq < job.seq) {  // the usual case: it is the newest
+    entries.push_back(entry);
     return;
   }
-  // One that comes back was at the head a moment ago, so only others like it stand before it.
-  Job* after = lane.first;
-  while (after->seq < job.seq) after = after->behind;
-  job.before = after->before;
-  job.behind = after;
-  (after->before ? after->before->behind : lane.first) = &job;
-  after->before = &job;
+  // One that comes back was at the head a moment ago, so little stands before it; it moves a place forward.
+  if (lane.head == 0) {
+    const std::size_t room = entries.size() / 8 + 4;
+    entries.insert(entries.begin(), room, Lane::Entry{});
+    lane.head = room;
+  }
+  --lane.head;
+  std::size_t place = lane.head;
+  for (; place + 1 < entries.size() && entries[place + 1].seq < job.seq; ++place)
+    entries[place] = entries[place + 1];
+  entries[place] = entry;
+}
+
+void Queue::pass_over_dead(Lane& lane, const RankedSet& counted) {
+  auto& entries = lane.entries;
+  while (lane.head < entries.size() && !counted.contains(entries[lane.head].seq)) ++lane.head;
+  const std::size_t waste = entries.size() - static_cast<std::size_t>(lane.live);
+  if (waste < static_cast<std::size_t>(lane.live) + kToleratedWaste) return;
+  // Used-up ones first: the jobs of some of them are being started, and still counted.
+  entries.erase(entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(lane.head));
+  std::erase_if(entries, [&](const Lane::Entry& entry) { return !counted.contains(entry.seq); });
+  lane.head = 0;
 }
 
 void Queue::wait(Job& job) {
   Group& group = *job.group;
   Job* const old_head = group.lanes.empty() ? nullptr : &head(group);
-  insert_in_order(group.lanes[job.priority], job);
+  Lane& lane = group.lanes[job.priority];
+  insert_in_order(lane, job);
+  ++lane.live;
   if (&head(group) != &job) return;
   if (old_head) heads_.erase(key(*old_head));
   heads_.emplace(key(job), &group);
@@ -101,11 +108,13 @@ void Queue::wait(Job& job) {
 void Queue::unwait(Job& job) {
   Group& group = *job.group;
   const bool was_head = &head(group) == &job;
-  const auto lane = group.lanes.find(job.priority);
-  (job.before ? job.before->behind : lane->second.first) = job.behind;
-  (job.behind ? job.behind->before : lane->second.last) = job.before;
-  job.before = job.behind = nullptr;
-  if (!lane->second.first) group.lanes.erase(lane);
+  const auto it = group.lanes.find(job.priority);
+  Lane& lane = it->second;
+  if (lane.entries[lane.head].job == &job) ++lane.head;
+  if (--lane.live == 0)
+    group.lanes.erase(it);
+  else
+    pass_over_dead(lane, ranks_.find(job.priority)->second);
   if (!was_head) return;
   heads_.erase(key(job));
   if (!group.lanes.empty()) heads_.emplace(key(head(group)), &group);

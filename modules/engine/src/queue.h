@@ -2,7 +2,6 @@
 
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <string>
 #include <utility>
@@ -10,6 +9,7 @@
 
 #include "job.h"
 #include "ranked_set.h"
+#include "slab.h"
 
 namespace ebb::engine {
 
@@ -26,6 +26,7 @@ class Queue {
   Queue() = default;
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
+  ~Queue();
 
   /// A new job, neither counted nor waiting; the id must be unused. Stable until forget().
   Job& add(const JobInfo& info);
@@ -36,14 +37,17 @@ class Queue {
 
   void count(Job& job);
   void uncount(Job& job);
-  /// Puts it into its lane, at its place by submission.
+  /// Puts a counted job into its lane, at its place by submission.
   void wait(Job& job);
+  /// Takes it out again. One that is not its group's head must be uncounted next.
   void unwait(Job& job);
 
   /// The first waiting job of each group, in order. Changes with wait() and unwait().
   [[nodiscard]] const Heads& heads() const { return heads_; }
-  [[nodiscard]] static Job& head(Group& group) { return *group.lanes.begin()->second.first; }
-  [[nodiscard]] static const Job& head(const Group& group) { return *group.lanes.begin()->second.first; }
+  [[nodiscard]] static Job& head(const Group& group) {
+    const Lane& lane = group.lanes.begin()->second;
+    return *lane.entries[lane.head].job;
+  }
   [[nodiscard]] static Key key(const Job& job) { return {-job.priority, job.seq}; }
 
   /// From 1, of a counted job.
@@ -55,11 +59,14 @@ class Queue {
   [[nodiscard]] std::size_t groups() const { return groups_.size(); }
 
  private:
-  void insert_in_order(Lane& lane, Job& job);
+  using Jobs = boost::unordered_flat_map<JobId, Job*, std::hash<JobId>, std::equal_to<>,
+                                         LargeAllocator<std::pair<const JobId, Job*>>>;
 
-  std::deque<Job> slab_;     // free slots are used again
-  std::vector<Job*> spare_;  // its free slots
-  boost::unordered_flat_map<JobId, Job*, std::hash<JobId>> jobs_;
+  static void insert_in_order(Lane& lane, Job& job);
+  void pass_over_dead(Lane& lane, const RankedSet& counted);
+
+  Slab slab_;
+  Jobs jobs_;
   std::map<Shape, Group> groups_;
   std::map<std::string, UserTally> users_;
   Heads heads_;

@@ -8,7 +8,7 @@ std::optional<JobView> Engine::State::find(JobId id) const {
   const Job* const job = queue_.find(id);
   if (!job) return std::nullopt;
   JobView view;
-  view.owner_connected = job->owner.connected;
+  view.owner_connected = job->owner_connected;
   const bool acquiring = std::holds_alternative<Boxed<Acquiring>>(job->phase);
   view.attempt = static_cast<int>(job->attempts) - int{acquiring};  // it has no attempt before it is on disk
   if (const Attempt* const attempt = job->attempt()) {
