@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <boost/url/parse.hpp>
+#include <charconv>
 #include <cstdlib>
 
 #include "ebb/base/files.h"
@@ -63,7 +64,10 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   }
   if (url->scheme() != "http") return usage("the server " + quoted + " must begin with http://");
   if (url->has_userinfo()) return usage("the server's URL must not hold a key; put it into EBB_API_KEY");
-  if (url->has_port() && !url->port().empty() && url->port_number() == 0) {
+  int port = 0;
+  const std::string_view digits(url->port().data(), url->port().size());
+  const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (!digits.empty() && (read.ec != std::errc() || port < 1 || port > 65535)) {
     return usage("the server " + quoted + ": a port is a number from 1 to 65535");
   }
   if ((!url->path().empty() && url->path() != "/") || url->has_query() || url->has_fragment()) {
@@ -74,7 +78,7 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
                   .host = url->host_type() == boost::urls::host_type::ipv6
                               ? std::string(url->host_ipv6_address().to_string())
                               : url->host(),
-                  .port = url->has_port() && !url->port().empty() ? std::string(url->port()) : "8765"};
+                  .port = digits.empty() ? "8765" : std::string(digits)};
 }
 
 Surroundings Surroundings::of_process() {
