@@ -93,7 +93,7 @@ void Engine::State::on(const Ended& event) {
 void Engine::State::on(const NeverStarted& event) {
   Job* const job = current(event.attempt);
   auto* const starting = job ? std::get_if<Boxed<Starting>>(&job->phase) : nullptr;
-  if (!starting) return;
+  if (!starting || (*starting)->attempt.pid) return;  // what was seen to run is never forgotten
   const Attempt attempt = std::move((*starting)->attempt);
   out_.records.emplace_back(record::AttemptDropped{event.attempt});
   active_.erase(attempt.order);
