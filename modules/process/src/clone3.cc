@@ -61,7 +61,8 @@ pid_t clone_child(const CloneRequest& request, char* stack, std::size_t stack_si
                   void* argument) noexcept {
   clone_args args{};
   args.flags = static_cast<__u64>(request.flags);
-  args.exit_signal = SIGCHLD;
+  // With CLONE_PARENT the kernel takes the caller's own, and wants none here.
+  args.exit_signal = (request.flags & CLONE_PARENT) != 0 ? 0 : SIGCHLD;
   if (request.cgroup >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<__u64>(request.cgroup);

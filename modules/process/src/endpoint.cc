@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "descriptor_passing.h"
 #include "socket_path.h"
 
 namespace ebb::process {
@@ -93,24 +94,11 @@ void Endpoint::reply(std::size_t to, const KeeperEvent& event, const std::vector
   Connection& connection = connections_[to];
   if (!connection.socket) return;
   const std::string packet = encode(event);
-  iovec part{.iov_base = const_cast<char*>(packet.data()), .iov_len = packet.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  std::vector<char> control;
-  if (descriptors != nullptr && !descriptors->empty()) {
-    control.resize(CMSG_SPACE(sizeof(int) * descriptors->size()));
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int) * descriptors->size());
-    auto* numbers = reinterpret_cast<int*>(CMSG_DATA(header));
-    std::transform(descriptors->begin(), descriptors->end(), numbers,
-                   [](const UniqueFd& fd) { return fd.get(); });
+  std::vector<int> numbers;
+  if (descriptors != nullptr) {
+    for (const UniqueFd& descriptor : *descriptors) numbers.push_back(descriptor.get());
   }
-  if (::sendmsg(connection.socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) connection = {};
+  if (!send_with_descriptors(connection.socket.get(), packet, numbers, MSG_DONTWAIT)) connection = {};
 }
 
 void Endpoint::broadcast(const KeeperEvent& event) {

@@ -1,408 +1,31 @@
 #include "ebb/process/keeper.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <optional>
-#include <string>
-#include <variant>
+#include <string_view>
 #include <vector>
 
+#include "clone3.h"
 #include "codec.h"
+#include "descriptor_passing.h"
 #include "ebb/base/files.h"
-#include "ebb/base/text.h"
-#include "ebb/process/keeper_protocol.h"
-#include "ebb/process/launch.h"
-#include "endpoint.h"
-#include "output.h"
-#include "ready.h"
-#include "tree.h"
+#include "keeper_loop.h"
+#include "nursery.h"
 
 namespace ebb::process {
 namespace {
-
-// What the rest of a tree gets when its leader ended by itself, from TERM to kill.
-constexpr Duration kOrphanGrace = std::chrono::seconds(2);
-
-struct Starting {
-  std::optional<BootTime> kill_at;  // an end was asked for already
-};
-struct Running {
-  std::optional<BootTime> time_limit;
-};
-struct Terminating {
-  BootTime kill_at;
-};
-struct Killing {
-  BootTime give_up_at;
-};
-struct Stuck {};
-struct AtEnd {};
-using State = std::variant<Starting, Running, Terminating, Killing, Stuck, AtEnd>;
-
-struct Descriptors {
-  UniqueFd spec;
-  UniqueFd link;
-  UniqueFd owner;
-  std::vector<UniqueFd> locks;
-};
-
-class Keeper {
- public:
-  Keeper(LaunchSpec spec, Descriptors descriptors, UniqueFd self)
-      : spec_(std::move(spec)),
-        self_(std::move(self)),
-        owner_(std::move(descriptors.owner)),
-        locks_(std::move(descriptors.locks)),
-        tree_(spec_, self_.get()),
-        endpoint_(std::move(descriptors.link)) {}
-
-  int run();
-
- private:
-  template <typename S>
-  [[nodiscard]] bool in() const noexcept {
-    return std::holds_alternative<S>(state_);
-  }
-  [[nodiscard]] bool ending() const noexcept { return !in<Starting>() && !in<Running>(); }
-
-  Result<void> start();
-  void wait_for_events();
-  void poll_once(std::optional<BootTime> deadline);
-  [[nodiscard]] std::optional<BootTime> next_deadline() const;
-
-  void take_news(const Ready& ready);
-  void take_commands(const Ready& ready);
-  void take(const Stop& stop);
-  void take(const Kill& kill);
-  void answer(std::size_t from, const Hello& hello);
-  void watch_daemon();
-  void take_signals();
-  void advance();
-
-  void request_end(EndCause cause, Duration grace, std::string reason);
-  void leader_started();
-  void terminate(BootTime kill_at);
-  void start_failed(StartFailure failure);
-  void leader_exited(int status);
-  void kill_now();
-  void declare_survivors();
-  void finish();
-  void count(std::uint64_t processes) noexcept { record_.processes = std::max(record_.processes, processes); }
-  [[nodiscard]] bool write_record() noexcept;
-
-  LaunchSpec spec_;
-  UniqueFd self_;   // pidfd of this process, by which init and leader see it die
-  UniqueFd owner_;  // pidfd of the owner's process, or empty
-  std::vector<UniqueFd> locks_;
-  UniqueFd folder_;
-  UniqueFd signals_;
-  Tree tree_;
-  Output output_;
-  Endpoint endpoint_;
-
-  State state_ = Starting{};
-  EndRecord record_;
-  pid_t leader_ = 0;
-  std::optional<BootTime> alone_since_;  // when the last daemon's connection ended
-  bool owner_gone_ = false;
-  bool signals_ready_ = false;
-  bool acknowledged_ = false;
-  std::vector<pollfd> polls_;
-};
-
-Result<void> Keeper::start() {
-  auto folder = open_file(spec_.attempt_dir, O_PATH | O_DIRECTORY);
-  if (!folder) return std::move(folder).error();
-  folder_ = std::move(*folder);
-  if (auto listening = endpoint_.listen(folder_.get()); !listening) return listening;
-  auto ends = output_.open(spec_);
-  if (!ends) return std::move(ends).error();
-  return tree_.start(std::move(ends->out), std::move(ends->err));
-}
-
-int Keeper::run() {
-  record_.label = spec_.label;
-  record_.boot_id = boot_id();
-  record_.tier = tier_text(spec_.tiers);
-  sigset_t watched;
-  sigemptyset(&watched);
-  sigaddset(&watched, SIGTERM);
-  if (tree_.uses_children()) sigaddset(&watched, SIGCHLD);
-  signals_.reset(::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK));
-
-  if (auto started = start(); !started) start_failed({.exit_code = 125, .message = started.error().message});
-  while (!acknowledged_) wait_for_events();
-  return 0;
-}
-
-std::optional<BootTime> Keeper::next_deadline() const {
-  std::optional<BootTime> next;
-  const auto consider = [&](std::optional<BootTime> time) {
-    if (time && (!next || *time < *next)) next = time;
-  };
-  if (const auto* starting = std::get_if<Starting>(&state_)) consider(starting->kill_at);
-  if (const auto* running = std::get_if<Running>(&state_)) consider(running->time_limit);
-  if (const auto* terminating = std::get_if<Terminating>(&state_)) consider(terminating->kill_at);
-  if (const auto* killing = std::get_if<Killing>(&state_)) consider(killing->give_up_at);
-  if (alone_since_ && spec_.daemon_gone && !ending()) consider(*alone_since_ + *spec_.daemon_gone);
-  return next;
-}
-
-void Keeper::poll_once(std::optional<BootTime> deadline) {
-  polls_.clear();
-  polls_.push_back({.fd = signals_.get(), .events = POLLIN, .revents = 0});
-  if (owner_ && !owner_gone_) polls_.push_back({.fd = owner_.get(), .events = POLLIN, .revents = 0});
-  const bool watches_owner = polls_.size() == 2;
-  endpoint_.add_polls(polls_);
-  output_.add_polls(polls_);
-  tree_.add_polls(polls_);
-  int timeout = -1;
-  if (deadline) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - BootClock::now()).count();
-    timeout = static_cast<int>(std::clamp<long long>(left, 0, 3'600'000));
-  }
-  ::poll(polls_.data(), polls_.size(), timeout);
-  signals_ready_ = polls_[0].revents != 0;
-  if (watches_owner && polls_[1].revents != 0) owner_gone_ = true;
-}
-
-void Keeper::wait_for_events() {
-  poll_once(next_deadline());
-  if (signals_ready_) take_signals();
-  const Ready ready(polls_);
-  output_.read(ready);
-  take_commands(ready);
-  take_news(ready);
-  watch_daemon();
-  advance();
-}
-
-void Keeper::take_signals() {
-  signalfd_siginfo info{};
-  while (::read(signals_.get(), &info, sizeof info) > 0) {
-    if (info.ssi_signo == SIGTERM) request_end(EndCause::keeper_ended, spec_.grace, {});
-  }
-}
-
-void Keeper::answer(std::size_t from, const Hello& hello) {
-  Welcome welcome;
-  welcome.label = spec_.label;
-  welcome.keeper_pid = ::getpid();
-  welcome.leader_pid = record_.leader_exited ? 0 : leader_;
-  welcome.init_pid = tree_.init_pid();
-  welcome.cgroup = spec_.tiers.cgroup ? spec_.cgroup : "";
-  welcome.tier = record_.tier;
-  welcome.started = record_.started;
-  welcome.phase = in<Starting>()               ? KeeperPhase::starting
-                  : in<Running>()              ? KeeperPhase::running
-                  : in<AtEnd>() || in<Stuck>() ? KeeperPhase::ended
-                                               : KeeperPhase::ending;
-  endpoint_.reply(from, welcome);
-  // One of another version gets no more than that: it cannot read what would follow.
-  if (hello.version == kKeeperProtocolVersion && welcome.phase == KeeperPhase::ended) {
-    endpoint_.reply(from, Ended{record_});
-  }
-}
-
-void Keeper::take(const Stop& stop) { request_end(EndCause::stop, stop.grace, stop.reason); }
-void Keeper::take(const Kill& kill) { request_end(EndCause::stop, Duration{}, kill.reason); }
-
-void Keeper::take_commands(const Ready& ready) {
-  for (const Endpoint::Request& request : endpoint_.receive(ready)) {
-    if (const auto* hello = std::get_if<Hello>(&request.command)) answer(request.from, *hello);
-    if (const auto* stop = std::get_if<Stop>(&request.command)) take(*stop);
-    if (const auto* kill = std::get_if<Kill>(&request.command)) take(*kill);
-    if (std::holds_alternative<FetchLocks>(request.command)) {
-      endpoint_.reply(request.from, Locks{.count = locks_.size()}, &locks_);
-    }
-    if (std::holds_alternative<Ack>(request.command) && in<AtEnd>()) acknowledged_ = true;
-  }
-}
-
-void Keeper::watch_daemon() {
-  if (endpoint_.daemon_present()) {
-    alone_since_.reset();
-    return;
-  }
-  if (in<AtEnd>() && !spec_.wait_for_ack) acknowledged_ = true;
-  if (!alone_since_) alone_since_ = BootClock::now();
-  if (ending()) return;
-  if (owner_gone_) {
-    request_end(EndCause::owner_gone, spec_.grace, {});
-  } else if (spec_.daemon_gone && BootClock::now() >= *alone_since_ + *spec_.daemon_gone) {
-    request_end(EndCause::daemon_gone, spec_.grace, {});
-  }
-}
-
-void Keeper::take_news(const Ready& ready) {
-  Tree::News news = tree_.update(ready);
-  if (news.started) {
-    leader_ = *news.started;
-    record_.started = moment_now();
-    leader_started();
-    endpoint_.broadcast(Started{.leader_pid = leader_, .init_pid = tree_.init_pid(), .at = *record_.started});
-  }
-  if (news.start_failure) start_failed(std::move(*news.start_failure));
-  if (news.counted) {
-    // The leader's own exit counts it besides what was left.
-    count(*news.counted + (news.leader_status ? 1 : 0));
-  }
-  if (news.leader_status) leader_exited(*news.leader_status);
-}
-
-void Keeper::leader_started() {
-  const auto* starting = std::get_if<Starting>(&state_);
-  if (starting == nullptr) return;
-  if (starting->kill_at) {
-    terminate(*starting->kill_at);
-    return;
-  }
-  Running running;
-  if (spec_.time_limit) running.time_limit = record_.started->boot + *spec_.time_limit;
-  state_ = running;
-}
-
-void Keeper::terminate(BootTime kill_at) {
-  state_ = Terminating{kill_at};
-  record_.action = "TERM";
-  count(tree_.terminate().value_or(0));
-}
-
-void Keeper::start_failed(StartFailure failure) {
-  if (in<AtEnd>()) return;
-  // A stop that came first stays the cause: the start failed because of it, or would not have mattered.
-  if (!record_.stop_requested) {
-    record_.cause = EndCause::start_failure;
-    record_.start_failure = std::move(failure);
-  }
-  kill_now();
-}
-
-void Keeper::leader_exited(int status) {
-  if (record_.leader_exited) return;
-  record_.wait_status = status;
-  record_.leader_exited = moment_now();
-  if (ending()) return;
-  if (!record_.stop_requested) record_.cause = EndCause::leader_exit;
-  state_ = Terminating{record_.leader_exited->boot + kOrphanGrace};
-  count(1);
-  // The usual end: nothing else was there, and the init has left already or is about to.
-  const bool alone = tree_.init_pid() != 0 && record_.processes == 1;
-  if (alone || tree_.empty()) return;
-  endpoint_.broadcast(LeaderExited{.wait_status = status, .at = *record_.leader_exited});
-  record_.action = "TERM";
-  count(1 + tree_.terminate().value_or(0));
-}
-
-void Keeper::request_end(EndCause cause, Duration grace, std::string reason) {
-  if (in<AtEnd>() || in<Stuck>()) return;
-  const BootTime kill_at = BootClock::now() + grace;
-  if (!record_.stop_requested) {
-    record_.stop_requested = moment_now();
-    record_.stop_reason = std::move(reason);
-    if (!ending()) record_.cause = cause;
-  }
-  if (auto* terminating = std::get_if<Terminating>(&state_)) {
-    terminating->kill_at = std::min(terminating->kill_at, kill_at);
-    return;
-  }
-  if (in<Killing>()) return;
-  if (grace == Duration{}) {
-    kill_now();
-  } else if (auto* starting = std::get_if<Starting>(&state_)) {
-    // It may have executed, and only the news be on its way; until then nobody could pass a signal on.
-    starting->kill_at = std::min(starting->kill_at.value_or(kill_at), kill_at);
-  } else {
-    terminate(kill_at);
-  }
-}
-
-void Keeper::kill_now() {
-  if (leader_ != 0) {
-    record_.action += (record_.action.empty() ? "" : ", then ") + tree_.kill_action();
-    if (record_.processes == 0) count(std::max<std::size_t>(1, tree_.survivors().size()));
-  }
-  state_ = Killing{BootClock::now() + spec_.kill_timeout};
-  tree_.kill();
-}
-
-void Keeper::advance() {
-  const BootTime now = BootClock::now();
-  if (const auto* starting = std::get_if<Starting>(&state_)) {
-    if (starting->kill_at && now >= *starting->kill_at) kill_now();
-  } else if (const auto* running = std::get_if<Running>(&state_)) {
-    if (running->time_limit && now >= *running->time_limit)
-      request_end(EndCause::time_limit, spec_.grace, {});
-  }
-  if (!ending()) return;
-  if (in<AtEnd>()) return;
-  if (tree_.empty()) {
-    finish();
-    return;
-  }
-  if (const auto* terminating = std::get_if<Terminating>(&state_)) {
-    if (now >= terminating->kill_at) kill_now();
-  } else if (const auto* killing = std::get_if<Killing>(&state_)) {
-    if (now >= killing->give_up_at) {
-      declare_survivors();
-    } else if (signals_ready_ && tree_.uses_children()) {
-      tree_.kill();  // children of the dead came to us: the next sweep
-    }
-  } else if (in<Stuck>() && signals_ready_ && tree_.uses_children()) {
-    tree_.kill();
-  }
-}
-
-void Keeper::declare_survivors() {
-  record_.survivors = tree_.survivors();
-  record_.complete = false;
-  record_.oom = tree_.oom();
-  record_.log_bytes = output_.bytes();
-  record_.log_dropped = output_.dropped();
-  state_ = Stuck{};
-  static_cast<void>(write_record());
-  endpoint_.broadcast(Ended{record_});
-}
-
-void Keeper::finish() {
-  output_.finish();
-  record_.ended = moment_now();
-  record_.complete = true;
-  record_.survivors.clear();
-  record_.oom = tree_.oom();
-  record_.verified_by = tree_.verified_by();
-  if (record_.action.empty()) record_.action = "none needed";
-  record_.log_bytes = output_.bytes();
-  record_.log_dropped = output_.dropped();
-  static_cast<void>(write_record());  // on a full disk the daemon still gets it from here
-  state_ = AtEnd{};
-  endpoint_.broadcast(Ended{record_});
-  // After the news, which somebody waits for; the daemon removes the groups above.
-  tree_.remove_groups();
-  // One more look at once, for the side process whose client is gone already.
-  watch_daemon();
-}
-
-// By rename, without fsync: it must survive this process, not the machine, whose end ends the tree too.
-bool Keeper::write_record() noexcept {
-  if (!folder_) return false;
-  const std::string data = encode(record_);
-  UniqueFd file(::openat(folder_.get(), "end.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  return file && write_all(file.get(), data).ok() &&
-         ::renameat(folder_.get(), "end.new", folder_.get(), "end") == 0;
-}
 
 bool parse_number(std::string_view& text, int& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -454,32 +77,114 @@ void block_signals() noexcept {
   ::signal(SIGCHLD, SIG_DFL);  // ignored, as a starter may leave it, children could not be waited for
 }
 
+void lower_oom_score() noexcept {
+  const UniqueFd score(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+  // Refused without CAP_SYS_RESOURCE: then the keeper is as likely a victim as its daemon.
+  if (score) static_cast<void>(write_all(score.get(), "-500").ok());
+}
+
+int run_keeper(Descriptors descriptors) noexcept {
+  ::setsid();
+  auto spec = read_spec(descriptors.spec.get());
+  UniqueFd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  if (!spec || !self) return 1;
+  descriptors.spec.reset();
+  Keeper keeper(std::move(*spec), std::move(descriptors), std::move(self));
+  return keeper.run();
+}
+
+// One keeper that is about to be forked.
+struct Birth {
+  std::span<char*> argv;
+  int channel;
+  std::string_view label;
+  Descriptors descriptors;
+};
+
+// Room for the label is where the nursery's own arguments were, one after the other.
+void show_label(std::span<char*> argv, std::string_view label) noexcept {
+  char* const begin = argv[1];
+  char* const end = argv[2] + std::strlen(argv[2]);
+  std::memset(begin, 0, static_cast<std::size_t>(end - begin));
+  std::memcpy(begin, label.data(), std::min(label.size(), static_cast<std::size_t>(end - begin)));
+}
+
+int born(void* argument) {
+  auto& birth = *static_cast<Birth*>(argument);
+  ::close(birth.channel);
+  show_label(birth.argv, birth.label);
+  return run_keeper(std::move(birth.descriptors));
+}
+
+// A request's descriptors in their order; nothing where there are not as many as it says.
+std::optional<Descriptors> sort_out(const NurseryRequest& request, std::vector<UniqueFd> received,
+                                    UniqueFd& group) {
+  const std::size_t expected = 2U + (request.owner != 0) + (request.cgroup != 0) + request.locks;
+  if (received.size() != expected) return std::nullopt;
+  Descriptors sorted;
+  std::size_t next = 0;
+  sorted.spec = std::move(received[next++]);
+  sorted.link = std::move(received[next++]);
+  if (request.owner != 0) sorted.owner = std::move(received[next++]);
+  if (request.cgroup != 0) group = std::move(received[next++]);
+  while (next < received.size()) sorted.locks.push_back(std::move(received[next++]));
+  return sorted;
+}
+
+// Forks keepers until the channel ends. They become the daemon's children, by CLONE_PARENT.
+int run_nursery(std::span<char*> argv, int channel) noexcept {
+  static_cast<void>(boot_id());  // read once, for all
+  for (;;) {
+    std::array<char, sizeof(NurseryRequest) + kMaxNurseryLabel> packet;
+    std::vector<UniqueFd> received;
+    const ssize_t got = receive_with_descriptors(channel, packet, received, 0);
+    if (got < static_cast<ssize_t>(sizeof(NurseryRequest))) return 0;
+    NurseryRequest request;
+    std::memcpy(&request, packet.data(), sizeof request);
+    UniqueFd group;
+    auto descriptors = sort_out(request, std::move(received), group);
+    NurseryAnswer answer{.pid = -EINVAL};
+    UniqueFd pidfd;
+    if (descriptors) {
+      Birth birth{.argv = argv,
+                  .channel = channel,
+                  .label = {packet.data() + sizeof request, static_cast<std::size_t>(got) - sizeof request},
+                  .descriptors = std::move(*descriptors)};
+      int number = -1;
+      answer.pid = clone_child({.flags = CLONE_PARENT, .cgroup = group.get(), .pidfd = &number}, nullptr, 0,
+                               born, &birth);
+      if (answer.pid > 0) pidfd.reset(number);
+    }
+    const std::array<int, 1> beside{pidfd.get()};
+    if (!send_with_descriptors(channel, {reinterpret_cast<const char*>(&answer), sizeof answer},
+                               std::span(beside).first(pidfd ? 1 : 0), 0)) {
+      return 0;
+    }
+  }
+}
+
 }  // namespace
 
 int keeper_main(std::span<char*> argv) noexcept {
   block_signals();
+  ::umask(077);
+  std::string_view first = argv.size() == 3 ? argv[1] : "";
+  if (first.starts_with(kNurseryWord)) {
+    first.remove_prefix(std::strlen(kNurseryWord));
+    int channel = -1;
+    if (!parse_number(first, channel)) return 2;
+    ::fcntl(channel, F_SETFD, FD_CLOEXEC);
+    ::setsid();
+    lower_oom_score();
+    return run_nursery(argv, channel);
+  }
   auto descriptors = argv.size() == 3 ? parse_descriptors(argv[2]) : std::nullopt;
   if (!descriptors) {
     std::fputs("ebb-keeper is started by ebb, for one job each; see docs/formats/keeper.md\n", stderr);
     return 2;
   }
-  ::setsid();
-  ::umask(077);
-  auto spec = read_spec(descriptors->spec.get());
-  if (!spec) {
-    std::fprintf(stderr, "ebb-keeper: %s\n", spec.error().message.c_str());
-    return 1;
-  }
-  descriptors->spec.reset();
-  UniqueFd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
-  if (!self) return 1;
-  if (const int score = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC); score >= 0) {
-    // Refused without CAP_SYS_RESOURCE: then the keeper is as likely a victim as its daemon.
-    [[maybe_unused]] const ssize_t put = ::write(score, "-500", 4);
-    ::close(score);
-  }
-  Keeper keeper(std::move(*spec), std::move(*descriptors), std::move(self));
-  return keeper.run();
+  lower_oom_score();
+  return run_keeper(std::move(*descriptors));
 }
 
 }  // namespace ebb::process

@@ -2,23 +2,31 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
+#include <variant>
 
 #include "clone3.h"
 #include "codec.h"
+#include "descriptor_passing.h"
 #include "ebb/base/files.h"
+#include "ebb/process/cgroup.h"
+#include "nursery.h"
 #include "socket_path.h"
 
 namespace ebb::process {
 namespace {
+
+constexpr int kNurseryPatienceMs = 5'000;
 
 // What the child needs between clone and exec; it runs in this process's memory and allocates nothing.
 struct Child {
@@ -62,57 +70,68 @@ Result<UniqueFd> above_standard(UniqueFd fd) {
   return moved;
 }
 
-Error cannot_start(int error, const LaunchSpec& spec, const KeeperLaunch& launch) {
+Error cannot_start(int error, const LaunchSpec& spec, const std::string& program) {
   if ((error == EACCES || error == EPERM) && spec.tiers.cgroup) {
     return errno_error(
-        error, "cannot start " + launch.program + " in the cgroup " + spec.cgroup +
+        error, "cannot start " + program + " in the cgroup " + spec.cgroup +
                    "/keeper; the daemon must run where that hierarchy is delegated to it (see 'ebb doctor')");
   }
-  return errno_error(error, "cannot start " + launch.program);
+  return errno_error(error, "cannot start " + program);
 }
 
-}  // namespace
+// What a keeper is given, whichever way it is started.
+struct Endowment {
+  UniqueFd spec;
+  UniqueFd ours;    // the daemon's end of the link
+  UniqueFd theirs;  // the keeper's
+  UniqueFd group;   // the cgroup that it begins in, or empty
+};
 
-Result<StartedKeeper> start_keeper(const LaunchSpec& spec, const KeeperLaunch& launch) {
+Result<Endowment> endow(const LaunchSpec& spec, std::size_t locks) {
   if (auto good = check(spec); !good) return std::move(good).error();
-  if (launch.locks.size() > kMaxKeeperLocks) {
+  if (locks > kMaxKeeperLocks) {
     return wire_error(Errc::too_large,
                       "a keeper holds at most " + std::to_string(kMaxKeeperLocks) + " locks");
   }
-  auto null = open_file("/dev/null", O_RDWR);
-  if (!null) return std::move(null).error();
+  Endowment given;
   auto memory = store_spec(spec);
   if (!memory) return std::move(memory).error();
   std::array<int, 2> pair{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
     return errno_error(errno, "cannot make a socket pair");
   }
-  UniqueFd ours(pair[0]);
+  given.ours.reset(pair[0]);
   auto theirs = above_standard(UniqueFd(pair[1]));
   if (!theirs) return std::move(theirs).error();
-  auto high_null = above_standard(std::move(*null));
-  if (!high_null) return std::move(high_null).error();
+  given.theirs = std::move(*theirs);
   auto high_memory = above_standard(std::move(*memory));
   if (!high_memory) return std::move(high_memory).error();
-
-  std::vector<int> inherited = {high_memory->get(), theirs->get(), launch.owner};
-  inherited.insert(inherited.end(), launch.locks.begin(), launch.locks.end());
-  std::string numbers;
-  for (const int fd : inherited) numbers += (numbers.empty() ? "" : ",") + std::to_string(fd);
-
-  UniqueFd group;
+  given.spec = std::move(*high_memory);
   if (spec.tiers.cgroup) {
     auto opened = open_file(spec.cgroup + "/keeper", O_PATH | O_DIRECTORY);
     if (!opened) return std::move(opened).error();
-    group = std::move(*opened);
+    given.group = std::move(*opened);
   }
+  return given;
+}
+
+struct Executed {
+  UniqueFd pidfd;
+  pid_t pid = 0;
+};
+
+// Executes the keeper's program; errors are errno values, for the caller to explain.
+std::variant<Executed, int> execute(const std::string& program, std::string first, std::string second,
+                                    std::span<const int> inherited, int group) {
+  auto null = open_file("/dev/null", O_RDWR);
+  if (null) null = above_standard(std::move(*null));
+  if (!null) return errno;
   std::string name = "ebb-keeper";
-  std::string label = spec.label;
-  std::array<char*, 4> argv{name.data(), label.data(), numbers.data(), nullptr};
-  Child child{.program = launch.program.c_str(),
+  std::array<char*, 4> argv{name.data(), first.data(), second.data(), nullptr};
+  Child child{.program = program.c_str(),
               .argv = argv.data(),
               .inherited = inherited,
-              .null = high_null->get(),
+              .null = null->get(),
               .error = 0};
   int pidfd = -1;
   alignas(16) std::array<char, 32 << 10> stack;
@@ -121,17 +140,106 @@ Result<StartedKeeper> start_keeper(const LaunchSpec& spec, const KeeperLaunch& l
   sigset_t before;
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  const pid_t pid = clone_child({.flags = CLONE_VM | CLONE_VFORK, .cgroup = group.get(), .pidfd = &pidfd},
+  const pid_t pid = clone_child({.flags = CLONE_VM | CLONE_VFORK, .cgroup = group, .pidfd = &pidfd},
                                 stack.data(), stack.size(), child_body, &child);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (pid < 0) return cannot_start(-pid, spec, launch);
-  StartedKeeper started{.pidfd = UniqueFd(pidfd), .pid = pid, .link = KeeperLink(std::move(ours))};
+  if (pid < 0) return -pid;
+  Executed executed{.pidfd = UniqueFd(pidfd), .pid = pid};
   if (child.error != 0) {
     siginfo_t info{};
-    ::waitid(P_PIDFD, static_cast<id_t>(started.pidfd.get()), &info, WEXITED);
-    return cannot_start(child.error, spec, launch);
+    ::waitid(P_PIDFD, static_cast<id_t>(executed.pidfd.get()), &info, WEXITED);
+    return child.error;
   }
-  return started;
+  return executed;
+}
+
+}  // namespace
+
+Result<StartedKeeper> start_keeper(const LaunchSpec& spec, const KeeperLaunch& launch) {
+  auto given = endow(spec, launch.locks.size());
+  if (!given) return std::move(given).error();
+  std::vector<int> inherited = {given->spec.get(), given->theirs.get(), launch.owner};
+  inherited.insert(inherited.end(), launch.locks.begin(), launch.locks.end());
+  std::string numbers;
+  for (const int fd : inherited) numbers += (numbers.empty() ? "" : ",") + std::to_string(fd);
+  auto executed = execute(launch.program, spec.label, numbers, inherited, given->group.get());
+  if (const int* error = std::get_if<int>(&executed)) return cannot_start(*error, spec, launch.program);
+  auto& keeper = std::get<Executed>(executed);
+  return StartedKeeper{
+      .pidfd = std::move(keeper.pidfd), .pid = keeper.pid, .link = KeeperLink(std::move(given->ours))};
+}
+
+Result<void> KeeperStarter::start_nursery() {
+  std::array<int, 2> pair{};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
+    return errno_error(errno, "cannot make a socket pair");
+  }
+  UniqueFd ours(pair[0]);
+  auto theirs = above_standard(UniqueFd(pair[1]));
+  if (!theirs) return std::move(theirs).error();
+  const std::array<int, 1> inherited{theirs->get()};
+  // The second word is only room: a keeper writes its label over both, for ps.
+  auto executed =
+      execute(program_, kNurseryWord + std::to_string(theirs->get()), std::string(64, ' '), inherited, -1);
+  if (const int* error = std::get_if<int>(&executed)) return errno_error(*error, "cannot start " + program_);
+  nursery_ = std::move(std::get<Executed>(executed).pidfd);
+  nursery_pid_ = std::get<Executed>(executed).pid;
+  channel_ = std::move(ours);
+  return {};
+}
+
+void KeeperStarter::end_nursery() noexcept {
+  channel_.reset();
+  if (!nursery_) return;
+  // It would end by itself at the channel's end; but it may be stopped, and has nothing to lose.
+  ::syscall(SYS_pidfd_send_signal, nursery_.get(), SIGKILL, nullptr, 0);
+  siginfo_t info{};
+  ::waitid(P_PIDFD, static_cast<id_t>(nursery_.get()), &info, WEXITED);
+  nursery_.reset();
+  nursery_pid_ = 0;
+}
+
+Result<StartedKeeper> KeeperStarter::start(const LaunchSpec& spec, std::span<const int> locks, int owner) {
+  const KeeperLaunch launch{.program = program_, .locks = locks, .owner = owner};
+  if (locks.size() + 4 > kMaxNurseryDescriptors || spec.label.size() > kMaxNurseryLabel) {
+    return start_keeper(spec, launch);
+  }
+  auto given = endow(spec, locks.size());
+  if (!given) return std::move(given).error();
+  std::vector<int> descriptors = {given->spec.get(), given->theirs.get()};
+  if (owner >= 0) descriptors.push_back(owner);
+  if (given->group) descriptors.push_back(given->group.get());
+  descriptors.insert(descriptors.end(), locks.begin(), locks.end());
+  const NurseryRequest request{.owner = static_cast<std::uint8_t>(owner >= 0 ? 1 : 0),
+                               .cgroup = static_cast<std::uint8_t>(given->group ? 1 : 0),
+                               .locks = static_cast<std::uint16_t>(locks.size())};
+  std::string packet(reinterpret_cast<const char*>(&request), sizeof request);
+  packet += spec.label;
+
+  const auto ask = [&] {
+    return channel_ && send_with_descriptors(channel_.get(), packet, descriptors, MSG_DONTWAIT);
+  };
+  if (!ask()) {
+    // Not there yet, or lost before it took the request: only then may the request be made again.
+    end_nursery();
+    if (!start_nursery() || !ask()) return start_keeper(spec, launch);
+  }
+  NurseryAnswer answer;
+  std::vector<UniqueFd> pidfd;
+  const std::span<char> room(reinterpret_cast<char*>(&answer), sizeof answer);
+  pollfd entry{.fd = channel_.get(), .events = POLLIN, .revents = 0};
+  while (::poll(&entry, 1, kNurseryPatienceMs) < 0 && errno == EINTR) {
+  }
+  if (receive_with_descriptors(channel_.get(), room, pidfd, MSG_DONTWAIT) != sizeof answer) {
+    // It died or stands still with the request. Whether there is a keeper nobody can say, so there shall be
+    // none.
+    end_nursery();
+    if (spec.tiers.cgroup) static_cast<void>(kill_cgroup(spec.cgroup).ok());
+    return wire_error(Errc::unavailable, "the process that forks keepers did not answer; it was ended");
+  }
+  if (answer.pid <= 0 || pidfd.size() != 1) return cannot_start(-answer.pid, spec, program_);
+  return StartedKeeper{
+      .pidfd = std::move(pidfd.front()), .pid = answer.pid, .link = KeeperLink(std::move(given->ours))};
 }
 
 Result<int> reap_keeper(const StartedKeeper& keeper) {
@@ -171,33 +279,20 @@ Result<void> KeeperLink::send(const KeeperCommand& command) {
 
 Result<KeeperLink::Received> KeeperLink::receive() {
   Received received;
-  std::vector<char> packet(kMaxKeeperMessage);
   for (;;) {
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxKeeperLocks)> control;
-    iovec part{.iov_base = packet.data(), .iov_len = packet.size()};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    const ssize_t got = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EAGAIN) return received;
-    if (got <= 0) {
+    // Most are small; a size is asked for first, rather than room for the largest kept or cleared each time.
+    const ssize_t size = ::recv(socket_.get(), nullptr, 0, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0 && errno == EAGAIN) return received;
+    if (size <= 0) {
       received.closed = true;
       return received;
     }
-    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-         header = CMSG_NXTHDR(&message, header)) {
-      if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-      const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-      for (std::size_t i = 0; i < count; ++i) {
-        int fd = -1;
-        std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-        received.locks.emplace_back(fd);
-      }
+    std::string packet(std::min(static_cast<std::size_t>(size), kMaxKeeperMessage), '\0');
+    if (receive_with_descriptors(socket_.get(), packet, received.locks, MSG_DONTWAIT) < 0) {
+      return errno_error(errno, "cannot read from the keeper");
     }
-    auto event = parse_keeper_event({packet.data(), static_cast<std::size_t>(got)});
+    auto event = parse_keeper_event(packet);
     if (!event) return std::move(event).error();
     if (const auto* welcome = std::get_if<Welcome>(&*event);
         welcome && welcome->version != kKeeperProtocolVersion) {

@@ -106,7 +106,9 @@ void Attempt::start(std::vector<int> locks_given, int owner) {
     const auto made = make_attempt_cgroup(spec.cgroup);
     ASSERT_TRUE(made.ok()) << made.error().message;
   }
-  auto started = start_keeper(spec, {.program = site_.keeper, .locks = locks_given, .owner = owner});
+  auto started = site_.starter
+                     ? site_.starter->start(spec, locks_given, owner)
+                     : start_keeper(spec, {.program = site_.keeper, .locks = locks_given, .owner = owner});
   ASSERT_TRUE(started.ok()) << started.error().message;
   keeper_.emplace(std::move(*started));
   link_.emplace(std::move(keeper_->link));

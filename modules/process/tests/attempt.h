@@ -28,7 +28,8 @@ class Site {
   void give_to(uid_t uid);
 
   TempDir dir;
-  std::string keeper;  ///< the program
+  std::string keeper;                    ///< the program
+  std::optional<KeeperStarter> starter;  ///< where set, attempts are started through it
   Containment containment;
 
  private:

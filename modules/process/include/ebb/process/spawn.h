@@ -61,6 +61,33 @@ struct KeeperLaunch {
 /// or Ended tell the rest. Thread-safe.
 [[nodiscard]] Result<StartedKeeper> start_keeper(const LaunchSpec& spec, const KeeperLaunch& launch);
 
+/// Starts keepers at a lower price than start_keeper(): from a process that has executed ebb-keeper once, and
+/// forks for each. The keepers are this process's children all the same. Where that process is lost it is
+/// started anew; where it cannot be had, start() does what start_keeper() does. It ends with this object or
+/// this process. One thread at a time.
+class KeeperStarter {
+ public:
+  explicit KeeperStarter(std::string program) : program_(std::move(program)) {}
+  KeeperStarter(const KeeperStarter&) = delete;
+  KeeperStarter& operator=(const KeeperStarter&) = delete;
+  ~KeeperStarter() { end_nursery(); }
+
+  /// As start_keeper().
+  [[nodiscard]] Result<StartedKeeper> start(const LaunchSpec& spec, std::span<const int> locks,
+                                            int owner = -1);
+  /// The process that forks; 0 before the first start().
+  [[nodiscard]] pid_t nursery_pid() const noexcept { return nursery_pid_; }
+
+ private:
+  [[nodiscard]] Result<void> start_nursery();
+  void end_nursery() noexcept;
+
+  std::string program_;
+  UniqueFd channel_;
+  UniqueFd nursery_;  // its pidfd
+  pid_t nursery_pid_ = 0;
+};
+
 /// Reaps a keeper whose pidfd is readable; its raw wait status. Errc::unavailable while it lives.
 [[nodiscard]] Result<int> reap_keeper(const StartedKeeper& keeper);
 
