@@ -61,7 +61,7 @@ struct Pci {  ///< nvmlPciInfo_t
 inline constexpr unsigned kUuidSize = 96;           ///< NVML_DEVICE_UUID_V2_BUFFER_SIZE
 inline constexpr unsigned kNameSize = 96;           ///< NVML_DEVICE_NAME_V2_BUFFER_SIZE
 inline constexpr unsigned kDriverVersionSize = 80;  ///< NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE
-inline constexpr unsigned kMaxLinks = 36;           ///< NVML_NVLINK_MAX_LINKS; older drivers refuse the later half
+inline constexpr unsigned kMaxLinks = 36;  ///< NVML_NVLINK_MAX_LINKS; older drivers refuse the later half
 
 // Enumerations cross the border as int.
 inline constexpr int kTopologySingle = 10;

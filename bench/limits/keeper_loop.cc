@@ -1,5 +1,5 @@
-// keeper_loop JOBS AT_ONCE: runs JOBS attempts of /bin/true under keepers with all containment that this machine gives,
-// AT_ONCE at a time, with no daemon and no database; prints the seconds that it took.
+// keeper_loop JOBS AT_ONCE: runs JOBS attempts of /bin/true under keepers with all containment that this
+// machine gives, AT_ONCE at a time, with no daemon and no database; prints the seconds that it took.
 
 #include <poll.h>
 
@@ -29,7 +29,8 @@ struct Slot {
   LaunchSpec spec;
 };
 
-Slot start(const Containment& containment, const std::string& program, const std::string& folder, int number) {
+Slot start(const Containment& containment, const std::string& program, const std::string& folder,
+           int number) {
   LaunchSpec spec;
   spec.label = std::to_string(number);
   spec.argv = {"/bin/true"};
@@ -74,7 +75,8 @@ void loop(const Containment& containment, const std::string& program, const std:
       slots.push_back(start(containment, program, folder, started++));
     }
     std::vector<pollfd> wait;
-    for (const Slot& slot : slots) wait.push_back({.fd = slot.keeper.link.fd(), .events = POLLIN, .revents = 0});
+    for (const Slot& slot : slots)
+      wait.push_back({.fd = slot.keeper.link.fd(), .events = POLLIN, .revents = 0});
     if (::poll(wait.data(), wait.size(), 20000) <= 0) give_up("nothing happened for 20 s");
     for (std::size_t i = slots.size(); i-- > 0;) {
       if (wait[i].revents == 0 || !advance(slots[i])) continue;
