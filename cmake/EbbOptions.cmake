@@ -21,11 +21,6 @@ add_compile_options(-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wsh
                     $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>
                     -fno-omit-frame-pointer)
 
-# GCC 12 at -O2 sees overlapping copies in assignments of short literals to std::string (its bug 105651).
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
-endif()
-
 set(EBB_SANITIZE "" CACHE STRING "Sanitizers for every target, as in -fsanitize=")
 option(EBB_FUZZ "Build the libFuzzer targets" OFF)
 if(EBB_SANITIZE)
