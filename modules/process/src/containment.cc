@@ -109,31 +109,82 @@ void probe_cgroup(const CgroupMounts& mounts, const std::string& base, Containme
   if (!existed) ::rmdir(base.c_str());
 }
 
+// Where a base group could be: below this process's own group, or, for root, below the hierarchy's root.
+struct Place {
+  std::string parent;
+  std::string base;
+};
+
+// Only this process is in `group`.
+bool alone_in(const std::string& group) {
+  return read_or_empty(group + "/cgroup.procs") == std::to_string(::getpid()) + "\n";
+}
+
 // Hands `controller` down to the base's children. From a group with processes in it the kernel hands nothing
 // down, the root excepted; where only this process is in the way it moves into `<base>/daemon`.
-Result<void> hand_down(const std::string& own, bool own_is_root, const std::string& base,
-                       const std::string& controller, bool may_move) {
-  if (!lists(own + "/cgroup.controllers", controller) && !lists(base + "/cgroup.controllers", controller)) {
-    return wire_error(Errc::unavailable, "the v2 hierarchy has no " + controller + " controller here");
-  }
+Result<void> hand_down(const Place& place, const std::string& controller, bool may_move) {
   const std::string word = "+" + controller;
-  if (!lists(base + "/cgroup.controllers", controller)) {
-    if (!own_is_root) {
-      const auto pids = split(read_or_empty(own + "/cgroup.procs"), '\n');
-      const bool alone = pids.size() <= 2 && pids.front() == std::to_string(::getpid());
-      if (!alone) return wire_error(Errc::unavailable, "other processes share this daemon's cgroup " + own);
-      if (!may_move)
-        return wire_error(Errc::unavailable, "only the daemon itself may move to hand controllers down");
-      const std::string daemon = base + "/daemon";
+  if (!lists(place.base + "/cgroup.controllers", controller)) {
+    if (!lists(place.parent + "/cgroup.controllers", controller)) {
+      return wire_error(Errc::unavailable, "the v2 hierarchy has no " + controller + " controller here");
+    }
+    auto down = write_cgroup(place.parent, "cgroup.subtree_control", word);
+    if (!down && may_move && alone_in(place.parent)) {
+      const std::string daemon = place.base + "/daemon";
       if (auto made = make_cgroup(daemon); !made && made.error().code != Errc::conflict) return made;
       if (auto moved = write_cgroup(daemon, "cgroup.procs", "0"); !moved) return moved;
+      down = write_cgroup(place.parent, "cgroup.subtree_control", word);
+      if (!down) {
+        static_cast<void>(write_cgroup(place.parent, "cgroup.procs", "0").ok());
+        ::rmdir(daemon.c_str());
+      }
     }
-    if (auto down = write_cgroup(own, "cgroup.subtree_control", word); !down) {
-      if (!own_is_root) static_cast<void>(write_cgroup(own, "cgroup.procs", "0").ok());
-      return down;
-    }
+    if (!down) return down;
   }
-  return write_cgroup(base, "cgroup.subtree_control", word);
+  return write_cgroup(place.base, "cgroup.subtree_control", word);
+}
+
+struct Controllers {
+  Result<void> memory = wire_error(Errc::unavailable, "there is no cgroup for it");
+  Result<void> pids = wire_error(Errc::unavailable, "there is no cgroup for it");
+};
+
+Controllers hand_down_all(const Place& place, bool may_move) {
+  return {.memory = hand_down(place, "memory", may_move), .pids = hand_down(place, "pids", may_move)};
+}
+
+// Chooses and makes the base group. Below the own group it ends with the daemon's service and is accounted to
+// it; but a log-in session's group is shared with the shell, and then hands no controllers down. Root is not
+// bound to it.
+Controllers find_base(const CgroupMounts& mounts, const std::string& name, bool may_move,
+                      Containment& found) {
+  Place near;
+  if (mounts.unified) {
+    near.parent = mounts.unified->mount + mounts.unified->own;
+    const std::string inner = "/" + name + "/daemon";
+    if (near.parent.ends_with(inner))
+      near.parent.resize(near.parent.size() - inner.size());  // moved by a probe before
+    near.base = near.parent + "/" + name;
+  }
+  probe_cgroup(mounts, near.base, found);
+  Controllers controllers;
+  if (found.cgroup.available) controllers = hand_down_all(near, may_move);
+  if (!mounts.unified || controllers.memory || ::geteuid() != 0 || near.parent == mounts.unified->mount) {
+    return controllers;
+  }
+  const Place top{.parent = mounts.unified->mount, .base = mounts.unified->mount + "/" + name};
+  Containment other;
+  probe_cgroup(mounts, top.base, other);
+  if (!other.cgroup.available) return controllers;
+  Controllers there = hand_down_all(top, false);
+  if (found.cgroup.available && !there.memory) {
+    ::rmdir(top.base.c_str());
+    return controllers;
+  }
+  if (found.cgroup.available) ::rmdir(near.base.c_str());
+  found.cgroup = yes();
+  found.cgroup_base = top.base;
+  return there;
 }
 
 // A group in a v1 hierarchy, as root. Tried only: the keeper makes it, when an attempt has a limit at all.
@@ -142,8 +193,9 @@ Result<std::string> v1_base(const std::optional<CgroupMounts::Hierarchy>& hierar
   if (!hierarchy) return wire_error(Errc::unavailable, "there is no v1 hierarchy for it either");
   if (::geteuid() != 0) return wire_error(Errc::forbidden, "the v1 hierarchy is root's");
   std::string base = hierarchy->mount + hierarchy->own + "/" + name;
-  if (auto made = make_cgroup(base); !made && made.error().code != Errc::conflict)
-    return std::move(made).error();
+  const auto made = make_cgroup(base);
+  if (!made && made.error().code != Errc::conflict) return made.error();
+  if (made) ::rmdir(base.c_str());
   return base;
 }
 
@@ -252,17 +304,7 @@ Result<Containment> probe_containment(const ContainmentOptions& options) {
   found.cgroup_root = mounts->root;
   const std::string name = cgroup_base_name(options.state_dir);
 
-  std::string own;
-  std::string base;
-  bool own_is_root = false;
-  if (mounts->unified) {
-    own = mounts->unified->mount + mounts->unified->own;
-    own_is_root = mounts->unified->own.empty();
-    const std::string inner = "/" + name + "/daemon";
-    if (own.ends_with(inner)) own.resize(own.size() - inner.size());  // a daemon started by its forerunner
-    base = own + "/" + name;
-  }
-  probe_cgroup(*mounts, base, found);
+  auto [memory, pids] = find_base(*mounts, name, options.may_move, found);
 
   found.user_namespace = ::geteuid() != 0;
   const NamespaceProbe namespaces = try_namespaces(found.user_namespace, mounts->root);
@@ -270,12 +312,6 @@ Result<Containment> probe_containment(const ContainmentOptions& options) {
       namespaces.possible ? yes() : no(namespaces.why, advice_for_namespaces(!found.user_namespace));
   found.subreaper = yes();
 
-  Result<void> memory = wire_error(Errc::unavailable, "there is no cgroup for it");
-  Result<void> pids = wire_error(Errc::unavailable, "there is no cgroup for it");
-  if (found.cgroup.available) {
-    memory = hand_down(own, own_is_root, base, "memory", options.may_move);
-    pids = hand_down(own, own_is_root, base, "pids", options.may_move);
-  }
   if (memory) {
     found.memory = yes();
     found.memory_mechanism = LimitMechanism::cgroup2;

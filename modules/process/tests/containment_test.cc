@@ -77,10 +77,44 @@ TEST(Containment, SaysWhyAndWhatToDoForEachLack) {
   const auto again = probe_containment({.state_dir = dir.path().string(), .may_move = false});
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(again->cgroup_base, probed->cgroup_base);
+  for (const std::string& v1 : {probed->memory_base, probed->processes_base}) {
+    EXPECT_TRUE(v1.empty() || ::access(v1.c_str(), F_OK) != 0)
+        << "a group was made before any job needed it: " << v1;
+  }
   remove_bases(*probed);
   if (probed->cgroup.available) {
     EXPECT_NE(::access(probed->cgroup_base.c_str(), F_OK), 0) << "the probe left something behind";
   }
+}
+
+// In a log-in session the own group is shared with the shell and more.
+TEST(Containment, FindsTheSameMeansForRootInAGroupThatItShares) {
+  const auto mounts = find_cgroup_mounts();
+  if (::geteuid() != 0 || !mounts || !mounts->unified) GTEST_SKIP() << "needs root and cgroup v2";
+  TempDir dir;
+  const auto before = probe_containment({.state_dir = dir.path().string(), .may_move = false});
+  ASSERT_TRUE(before.ok());
+  if (!before->cgroup.available) GTEST_SKIP() << before->cgroup.why_not;
+  const std::string session = before->cgroup_base + "/session";
+  ASSERT_TRUE(make_cgroup(session).ok());
+  {
+    Idle shell([&] { ASSERT_TRUE(write_cgroup(session, "cgroup.procs", "0").ok()); });
+    testing::in_child([&] {
+      ASSERT_TRUE(write_cgroup(session, "cgroup.procs", "0").ok());
+      TempDir other;
+      const auto probed = probe_containment({.state_dir = other.path().string(), .may_move = true});
+      ASSERT_TRUE(probed.ok());
+      EXPECT_TRUE(probed->cgroup.available) << probed->cgroup.why_not;
+      EXPECT_EQ(probed->memory_mechanism, before->memory_mechanism);
+      EXPECT_EQ(probed->processes_mechanism, before->processes_mechanism);
+      const auto procs = read_file(session + "/cgroup.procs");
+      ASSERT_TRUE(procs.ok());
+      EXPECT_THAT(*procs, ::testing::HasSubstr(std::to_string(::getpid()))) << "moved without need";
+      remove_bases(*probed);
+    });
+  }
+  EXPECT_TRUE(remove_cgroup(session, BootClock::now() + std::chrono::seconds(20)).ok());
+  remove_bases(*before);
 }
 
 TEST(Containment, LeavesTheMachinesOwnLimitOnPidsAlone) {

@@ -142,6 +142,7 @@ TEST_F(KeeperStart, GivesExactlyTheEnvironmentAndTheArguments) {
 }
 
 TEST_F(KeeperStart, SetsFolderMaskLimitsNiceAndSession) {
+  if (!site.containment.pidns.available) GTEST_SKIP() << site.containment.pidns.why_not;
   Attempt attempt(
       site, {"sh", "-c",
              "pwd; umask; ulimit -S -n; nice; cat /proc/self/oom_score_adj; ps -o sid= -p $$ | tr -d ' '"});
