@@ -62,7 +62,8 @@ void Engine::State::learn_from(const model::Report& report, const Leases& leases
             release->error.value_or("job " + attempt.job.str() + " could not be cleared from it"), {},
             attempt);
     } else if (release->outside && !release->outside->empty()) {
-      learn(is_port, id, DeviceState::outside, "used by processes that are not Ebb's", *release->outside,
+      learn(is_port, id, DeviceState::outside,
+            release->verified_by.value_or("used by processes that are not Ebb's"), *release->outside,
             attempt);
     } else if (pool_.find(is_port, id) && pool_.find(is_port, id)->known != DeviceState::quarantined) {
       learn(is_port, id, DeviceState::free, "", {}, attempt);

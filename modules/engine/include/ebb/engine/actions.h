@@ -9,7 +9,8 @@
 #include "ebb/model/report.h"
 
 // What the engine wants done. The shell carries out `now` at once, commits `records` in one transaction, and
-// only when they are on disk carries out `then`. Intent is on disk before the act, and a freed lease before
+// only when they are on disk carries out `then`, in the order of the events also where there is nothing to
+// commit (a Stop must not overtake its Start). Intent is on disk before the act, and a freed lease before
 // anybody else uses it.
 namespace ebb::engine {
 
