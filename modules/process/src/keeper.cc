@@ -168,6 +168,7 @@ int run_nursery(std::span<char*> argv, int channel) noexcept {
 int keeper_main(std::span<char*> argv) noexcept {
   block_signals();
   ::umask(077);
+  if (::chdir("/") != 0) return 1;  // the daemon's folder may have to be unmounted
   std::string_view first = argv.size() == 3 ? argv[1] : "";
   if (first.starts_with(kNurseryWord)) {
     first.remove_prefix(std::strlen(kNurseryWord));

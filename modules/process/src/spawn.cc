@@ -268,6 +268,13 @@ Result<KeeperLink> KeeperLink::connect(const std::string& attempt_dir) {
 }
 
 Result<void> KeeperLink::send(const KeeperCommand& command) {
+  const auto too_long = [](const std::string& reason) { return reason.size() > EndRecord::kMaxReason; };
+  const auto* stop = std::get_if<Stop>(&command);
+  const auto* kill = std::get_if<Kill>(&command);
+  if ((stop != nullptr && too_long(stop->reason)) || (kill != nullptr && too_long(kill->reason))) {
+    return wire_error(Errc::too_large,
+                      "a reason is longer than " + std::to_string(EndRecord::kMaxReason) + " bytes");
+  }
   const std::string packet = encode(command);
   for (;;) {
     if (::send(socket_.get(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return {};

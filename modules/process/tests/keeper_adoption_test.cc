@@ -124,6 +124,23 @@ TEST(KeeperAdoption, TheLockIsHeldUntilTheEndIsAcknowledged) {
   EXPECT_FALSE(locked(path));
 }
 
+TEST(KeeperAdoption, AReasonOverItsLimitIsRefusedBeforeItIsSent) {
+  Site site;
+  Attempt attempt(site, {"sleep", "1000"});
+  attempt.start();
+  auto link = [&] {
+    EXPECT_TRUE(attempt.wait<Started>().has_value());
+    return KeeperLink::connect(attempt.spec.attempt_dir);
+  }();
+  ASSERT_TRUE(link.ok());
+  const std::string longest(EndRecord::kMaxReason, 'x');
+  EXPECT_EQ(link->send(Stop{.reason = longest + "x", .grace = 1s}).error().code, Errc::too_large);
+  EXPECT_EQ(link->send(Kill{.reason = longest + "x"}).error().code, Errc::too_large);
+  EXPECT_TRUE(link->send(Kill{.reason = longest}).ok());
+  EXPECT_EQ(attempt.end().stop_reason, longest);
+  EXPECT_EQ(attempt.finish(), 0);
+}
+
 TEST(KeeperAdoption, AnAcknowledgementBeforeTheEndIsIgnored) {
   Site site;
   Attempt attempt(site, {"sleep", "1000"});

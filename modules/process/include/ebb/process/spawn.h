@@ -36,6 +36,7 @@ class KeeperLink {
   /// All that has arrived, without waiting. Errc::conflict for a keeper that speaks another version,
   /// Errc::corrupt for one that speaks nonsense: treat it as foreign, kill its tree by cgroup or init.
   [[nodiscard]] Result<Received> receive();
+  /// Errc::too_large for a reason over its limit.
   [[nodiscard]] Result<void> send(const KeeperCommand& command);
 
  private:
