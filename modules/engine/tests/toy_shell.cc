@@ -107,6 +107,7 @@ void ToyWorld::perform(const Act& act) {
     Keeper keeper;
     keeper.leases = start->leases;
     keeper.started = boot_;
+    keeper.hangs = chance(6);
     if (!calm_ && chance(10)) {
       keeper.alive = false;
       keeper.seen = StopKind::start_failed;

@@ -174,7 +174,7 @@ void ToyWorld::deliver_end() {
 void ToyWorld::exit_of_a_process() {
   if (keepers_.empty()) return;
   auto& [attempt, keeper] = *any_of(keepers_);
-  if (!keeper.alive) return;
+  if (!keeper.alive || keeper.hangs) return;
   keeper.alive = false;
   keeper.exited_at = boot_;
   keeper.exit.code = static_cast<int>(dice(2));
@@ -279,6 +279,12 @@ void ToyWorld::settle() {
     } else {
       answer_ready();
       for (int i = 0; i < 20; ++i) exit_of_a_process();
+      for (const auto& [attempt, keeper] : keepers_) {
+        // Once: from then on it is the engine's and the shell's to see to it.
+        if (!keeper.hangs || !live_.contains(attempt.job) || !cancelled_.insert(attempt).second) continue;
+        feed(StopRequested{attempt.job, {StopKind::cancelled, "owner", "hangs"}, std::nullopt});
+        break;
+      }
       if (to_tell_ended_.empty()) pass_time(std::chrono::seconds(1));
     }
   }

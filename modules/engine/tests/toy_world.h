@@ -66,6 +66,7 @@ class ToyWorld {
   struct Keeper {
     Leases leases;
     bool alive = true;
+    bool hangs = false;  ///< only a kill ends it
     bool ready_asked = false;
     model::Exit exit;
     model::StopKind seen = model::StopKind::completed;
@@ -147,6 +148,7 @@ class ToyWorld {
   std::map<DeviceKey, AttemptId> claims_;
   std::map<JobId, BootTime> first_since_;
   std::map<JobId, BootTime> perhaps_first_since_;
+  std::set<AttemptId> cancelled_;  // by settle()
   bool restoring_ = false;
   bool draining_ = false;
   bool calm_ = false;  // settle(): nothing goes wrong any longer
