@@ -45,15 +45,20 @@ Task<void> SignalWatch::watch() {
 }
 
 void SignalWatch::take(int signal) {
+  const BootTime now = BootClock::now();
   if (received_ == 0 || pretended_) {
     pretended_ = false;
     received_ = signal;
+    received_at_ = now;
     context_.changed.ring();
     return;
   }
   // A terminal that goes sends SIGHUP more than once, and a service manager SIGHUP after SIGTERM: nobody
   // asked for haste.
   if (signal == SIGHUP) return;
+  // timeout(1) sends its signal to the process and again to its group; no person is that fast.
+  constexpr Duration kOneAndTheSame = std::chrono::milliseconds(100);
+  if (now - received_at_ < kOneAndTheSame) return;
   // Keepers end the side processes when they see us gone, the daemon goes on with the job.
   lifecycle::die_of(signal);
 }

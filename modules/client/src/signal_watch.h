@@ -39,6 +39,7 @@ class SignalWatch {
   std::optional<boost::asio::posix::stream_descriptor> readable_;
   std::set<int> ignored_;
   int received_ = 0;
+  BootTime received_at_{};
   bool pretended_ = false;
 };
 
