@@ -20,6 +20,10 @@ add_compile_options(-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wsh
                     $<$<COMPILE_LANGUAGE:CXX>:-Wold-style-cast>
                     $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>
                     -fno-omit-frame-pointer)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 takes the allocation of a coroutine's frame by Asio for a mismatch with its deallocation.
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-mismatched-new-delete>)
+endif()
 
 set(EBB_SANITIZE "" CACHE STRING "Sanitizers for every target, as in -fsanitize=")
 option(EBB_FUZZ "Build the libFuzzer targets" OFF)

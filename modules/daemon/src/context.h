@@ -1,0 +1,64 @@
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "asio_timers.h"
+#include "ebb/daemon/config.h"
+#include "ebb/devices/gpu_checker.h"
+#include "ebb/devices/inventory.h"
+#include "ebb/devices/ports.h"
+#include "ebb/engine/events.h"
+#include "ebb/process/containment.h"
+#include "ebb/store/store.h"
+#include "held_locks.h"
+
+namespace ebb::daemon {
+
+/// What every part of the shell works with: made once at the start, outlives them all.
+struct Context {
+  Context(boost::asio::io_context& loop, Config configuration, store::Store database)
+      : io(loop), config(std::move(configuration)), store(std::move(database)), timers(loop) {}
+
+  boost::asio::io_context& io;
+  Config config;
+  store::Store store;
+  AsioTimers timers;
+  const Clock& clock = system_clock();
+
+  process::Containment containment;
+  devices::Inventory inventory;
+  std::optional<devices::LockDirectory> machine_locks;  ///< GPUs and ports
+  std::optional<devices::LockDirectory> private_locks;  ///< declared GPUs
+  std::optional<devices::PortPool> ports;
+  devices::BaselineTable baselines;
+  std::unique_ptr<devices::NvmlClient> nvml;
+  std::unique_ptr<devices::GpuChecker> gpus;
+  HeldLocks locks;
+
+  std::filesystem::path keeper_program;
+  std::filesystem::path attempts;  ///< STATE/attempts
+  std::filesystem::path logs;      ///< STATE/logs
+
+  /// For what may block on a disk: removing scratch folders and cgroups.
+  boost::asio::thread_pool files{1};
+  /// Tells the engine. Safe to call at any point of the loop's thread; the event is applied after the current
+  /// one.
+  std::function<void(engine::Event)> tell;
+
+  [[nodiscard]] const devices::Gpu& gpu(int id) const;
+  [[nodiscard]] const devices::LockDirectory& lock_directory(const devices::Gpu& gpu) const {
+    return gpu.kind == devices::GpuKind::declared ? *private_locks : *machine_locks;
+  }
+  [[nodiscard]] std::filesystem::path attempt_folder(AttemptId id) const { return attempts / id.str(); }
+  [[nodiscard]] std::filesystem::path log_folder(AttemptId id) const { return logs / id.str(); }
+  [[nodiscard]] std::filesystem::path scratch_folder(AttemptId id) const {
+    return config.jobs.scratch / id.str();
+  }
+};
+
+}  // namespace ebb::daemon

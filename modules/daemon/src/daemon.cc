@@ -1,0 +1,76 @@
+#include "ebb/daemon/daemon.h"
+
+#include "daemon_impl.h"
+
+namespace ebb::daemon {
+
+const devices::Gpu& Context::gpu(int id) const {
+  // Every id in use comes from this list.
+  for (const devices::Gpu& gpu : inventory.gpus) {
+    if (gpu.id == id) return gpu;
+  }
+  static const devices::Gpu gone = [] {
+    devices::Gpu gpu;
+    gpu.kind = devices::GpuKind::declared;
+    gpu.uuid = "gone";
+    gpu.name = "no longer there";
+    return gpu;
+  }();
+  return gone;
+}
+
+Daemon::Impl::Impl(std::unique_ptr<Context> parts, engine::Engine engine, std::int64_t last_job,
+                   std::int64_t last_event, Users known_users)
+    : context(std::move(parts)),
+      shell(*context, std::move(engine), last_event),
+      users(std::move(known_users)),
+      last_job_seq(last_job),
+      key_waiters(context->io) {}
+
+Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Daemon::~Daemon() {
+  impl_->shell.detach();
+  for (const auto& attempt : impl_->lingering) attempt->detach();
+  impl_->context->files.join();
+}
+
+const Config& Daemon::config() const { return impl_->context->config; }
+
+void Daemon::on_fatal(std::function<void(Error)> handler) { impl_->shell.on_fatal(std::move(handler)); }
+
+bool Daemon::ready() const {
+  return !impl_->stopping && impl_->shell.disk_takes_writes() && !impl_->shell.engine().draining();
+}
+
+Daemon::Counters Daemon::counters() const {
+  return {.submitted = impl_->shell.submitted,
+          .started = impl_->shell.started,
+          .ended = impl_->shell.ended,
+          .queued = impl_->shell.engine().queued_count(),
+          .active = static_cast<std::int64_t>(impl_->shell.engine().active().size())};
+}
+
+// ---- the end
+// -----------------------------------------------------------------------------------------------------
+
+Task<std::vector<model::Report>> Daemon::shutdown(bool keep) {
+  using namespace std::chrono_literals;
+  Impl& impl = *impl_;
+  impl.stopping = true;
+  impl.shell.collect_reports();
+  impl.shell.apply(engine::Shutdown{.end_jobs = !keep, .now = false});
+  // Bounded by the engine's own deadlines: each attempt's grace, its kill and its releases.
+  while (!(keep || impl.shell.engine().idle()) || !impl.shell.settled()) {
+    co_await impl.shell.event_waiters().wait(Shell::kShutdown, 1s);
+    if (!impl.shell.disk_takes_writes()) break;  // what is not on disk is recovered at the next start
+  }
+  std::vector<model::Report> reports = impl.shell.reports();
+  impl.shell.detach();
+  if (!keep && impl.context->ports) (void)impl.context->ports->give_back();
+  co_return reports;
+}
+
+void Daemon::shutdown_now() { impl_->shell.tell(engine::Shutdown{.end_jobs = true, .now = true}); }
+
+}  // namespace ebb::daemon

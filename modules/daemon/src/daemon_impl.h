@@ -1,0 +1,60 @@
+#pragma once
+
+#include <memory>
+#include <unordered_set>
+
+#include "accounts.h"
+#include "context.h"
+#include "ebb/base/unique_fd.h"
+#include "ebb/daemon/daemon.h"
+#include "shell.h"
+#include "users.h"
+
+namespace ebb::daemon {
+
+/// The daemon's parts and what its calls share. The calls themselves stand in submission.cc, queries.cc,
+/// owners.cc, users_api.cc, devices_api.cc and ending.cc; how it comes to life in startup.cc.
+class Daemon::Impl {
+ public:
+  Impl(std::unique_ptr<Context> parts, engine::Engine engine, std::int64_t last_job, std::int64_t last_event,
+       Users known_users);
+
+  // ---- startup.cc
+  void recover(const std::vector<store::QuarantineRow>& quarantined);
+
+  // ---- queries.cc
+  [[nodiscard]] bool may_see(const Caller& caller, const store::JobRow& row) const;
+  /// The job as this caller may see it.
+  [[nodiscard]] model::Job view(const Caller& caller, const store::JobRecord& record) const;
+  [[nodiscard]] Result<model::Job> job(const Caller& caller, JobId id) const;
+  /// Refuses unknown jobs and those of others.
+  [[nodiscard]] Result<std::shared_ptr<const store::JobRow>> own_row(const Caller& caller, JobId id) const;
+
+  // ---- submission.cc
+  struct Prepared {
+    std::shared_ptr<const store::JobRow> row;
+    engine::JobInfo info;
+    std::map<std::string, std::string> secrets;
+  };
+  [[nodiscard]] Result<Prepared> prepare(const Caller& caller, Submission submission);
+  [[nodiscard]] Task<Result<void>> commit(store::Batch batch);
+
+  // ---- users_api.cc
+  /// Makes the row durable, then known.
+  [[nodiscard]] Task<Result<void>> put_user(store::UserRow row);
+
+  std::unique_ptr<Context> context;
+  mutable Shell shell;
+  Users users;
+  std::int64_t last_job_seq;
+  std::unordered_set<JobId> pending_ids;            // drawn, not yet on disk
+  std::vector<std::shared_ptr<Attempt>> lingering;  // of ended jobs: something is quarantined
+  Waiters<std::string> key_waiters;
+  std::unordered_set<std::string> pending_keys;  // idempotency keys under way
+  bool stopping = false;
+};
+
+[[nodiscard]] Error no_such_job(JobId id);
+[[nodiscard]] Error not_yours(JobId id);
+
+}  // namespace ebb::daemon

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "context.h"
+#include "ebb/base/unique_fd.h"
+
+namespace ebb::daemon {
+
+/// Ends a process tree whose keeper is dead or does not answer, by what the containment gives: the attempt's
+/// cgroup, the init of its PID namespace, or else by the marker in its processes' environment (which a
+/// process can erase, so that it is the weakest). Destroying it stops the waiting; it then calls nobody.
+class LostTree {
+ public:
+  struct Tree {
+    AttemptId attempt;
+    std::string cgroup;  ///< empty: none
+    UniqueFd init;       ///< pidfd of the namespace's init; empty: none
+  };
+  /// Whether the tree was found empty, and how that was found or what is left.
+  using Done = std::function<void(bool empty, std::string how)>;
+
+  /// Kills at once. `done` is called once, on the loop's thread, at the latest after `limit`.
+  LostTree(Context& context, Tree tree, Duration limit, Done done);
+  LostTree(const LostTree&) = delete;
+  LostTree& operator=(const LostTree&) = delete;
+  ~LostTree();
+
+ private:
+  class Hunt;
+  std::shared_ptr<Hunt> hunt_;
+};
+
+/// The processes whose environment says that they are of this attempt.
+[[nodiscard]] std::vector<pid_t> marked_processes(AttemptId attempt);
+
+}  // namespace ebb::daemon

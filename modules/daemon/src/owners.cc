@@ -1,0 +1,89 @@
+#include "daemon_impl.h"
+
+namespace ebb::daemon {
+namespace {
+
+Error refused(Errc code, std::string message, std::string type) {
+  return Error{.code = code, .message = std::move(message), .pointer = {}, .type = std::move(type)};
+}
+
+class Hold final : public OwnerHold {
+ public:
+  Hold(Shell& shell, const Clock& clock, JobId job)
+      : shell_(shell), clock_(clock), job_(job), seen_(clock.boot()) {
+    shell_.owner_holds(job_, 1);
+    shell_.tell(engine::OwnerConnected{job_});
+  }
+  ~Hold() override {
+    shell_.owner_holds(job_, -1);
+    if (!shell_.owner_connected(job_)) shell_.tell(engine::OwnerDisconnected{.job = job_, .since = seen_});
+  }
+  void renew() override { seen_ = clock_.boot(); }
+
+ private:
+  Shell& shell_;
+  const Clock& clock_;
+  JobId job_;
+  BootTime seen_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<OwnerHold>> Daemon::hold(const Caller& caller, JobId id) {
+  auto row = impl_->own_row(caller, id);
+  if (!row) return std::move(row).error();
+  if (!(*row)->spec.owner_lease) {
+    return refused(Errc::conflict, "job " + id.str() + " is detached: it has no owner to be held by",
+                   "not-attached");
+  }
+  if (!impl_->shell.engine().find(id)) {
+    return refused(Errc::conflict, "job " + id.str() + " has ended; see its report", "ended");
+  }
+  // Who holds the job is who it lives with from now on, also after a new daemon has taken it over.
+  if (caller.peer) impl_->shell.watch_owner(id, caller.peer->pidfd.get());
+  return std::unique_ptr<OwnerHold>(std::make_unique<Hold>(impl_->shell, impl_->context->clock, id));
+}
+
+Result<void> Daemon::disown(const Caller& caller, JobId id) {
+  if (auto row = impl_->own_row(caller, id); !row) return std::move(row).error();
+  impl_->shell.forget_owner(id);
+  impl_->shell.tell(engine::OwnerDropped{id});
+  return {};
+}
+
+Result<void> Daemon::suspend_owner(const Caller& caller, JobId id, bool suspended) {
+  if (auto row = impl_->own_row(caller, id); !row) return std::move(row).error();
+  if (suspended) {
+    impl_->shell.tell(engine::OwnerSuspended{id});
+  } else {
+    impl_->shell.tell(engine::OwnerResumed{id});
+  }
+  return {};
+}
+
+Task<Result<Cancelled>> Daemon::cancel(Caller caller, JobId id, CancelRequest request) {
+  Impl& impl = *impl_;
+  auto row = impl.own_row(caller, id);
+  if (!row) co_return std::move(row).error();
+  const BootTime until = impl.context->clock.boot() + request.wait;
+  if (const auto live = impl.shell.engine().find(id)) {
+    const bool completes = request.complete && live->state != model::JobState::queued;
+    model::StopReason reason{.kind = completes ? model::StopKind::completed : model::StopKind::cancelled,
+                             .by = request.by,
+                             .detail = request.detail.empty() ? std::nullopt : std::optional(request.detail)};
+    impl.shell.apply(engine::StopRequested{.job = id, .reason = std::move(reason), .grace = request.grace});
+  }
+  for (;;) {
+    auto report = impl.context->store.report(id, std::nullopt);
+    if (!report) co_return std::move(report).error();
+    const Duration left = until - impl.context->clock.boot();
+    if (*report || left <= Duration(0)) {
+      auto job = impl.job(caller, id);
+      if (!job) co_return std::move(job).error();
+      co_return Cancelled{.job = std::move(*job), .report = std::move(*report)};
+    }
+    co_await impl.shell.job_waiters().wait(id, left);
+  }
+}
+
+}  // namespace ebb::daemon

@@ -1,0 +1,127 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "attempt.h"
+#include "context.h"
+#include "ebb/engine/engine.h"
+#include "waiters.h"
+
+namespace ebb::daemon {
+
+/// Carries out what the engine decides. Events come in at any time and are applied one after the other on the
+/// loop's thread; what the engine wants recorded is committed, one transaction at a time, and what must wait
+/// for the disk waits for it. While a commit is under way the records of later events gather, so that one
+/// commit serves all transitions that wait.
+class Shell {
+ public:
+  Shell(Context& context, engine::Engine engine, std::int64_t last_event);
+  Shell(const Shell&) = delete;
+  Shell& operator=(const Shell&) = delete;
+  ~Shell();
+
+  /// Queues an event; it is applied in the loop's next turn.
+  void tell(engine::Event event);
+  /// Applies an event at once, with all that are queued before it. Not from within the shell.
+  void apply(engine::Event event);
+
+  [[nodiscard]] const engine::Engine& engine() const { return engine_; }
+  /// Makes a row known, so that the start of its job need not read it back.
+  void remember(std::shared_ptr<const store::JobRow> row);
+  /// From memory, or else from the store; nothing where there is no such job.
+  [[nodiscard]] Result<std::shared_ptr<const store::JobRow>> row(JobId id);
+  [[nodiscard]] std::shared_ptr<Attempt> attempt(JobId id) const;
+  void add_attempt(std::shared_ptr<Attempt> attempt);
+
+  /// Variables that a job gets at its start, and that are never written down.
+  void remember_secrets(JobId id, std::map<std::string, std::string> secrets) {
+    secrets_[id] = std::move(secrets);
+  }
+
+  // ---- owners
+  // ---------------------------------------------------------------------------------------------------
+  /// The job ends when this process does.
+  void watch_owner(JobId id, int pidfd);
+  void forget_owner(JobId id);
+  [[nodiscard]] bool owner_connected(JobId id) const;
+  void owner_holds(JobId id, int change);
+
+  // ---- waiting
+  // ----------------------------------------------------------------------------------------------------
+  [[nodiscard]] Waiters<JobId>& job_waiters() { return job_waiters_; }
+  [[nodiscard]] Waiters<int>& event_waiters() { return event_waiters_; }
+  static constexpr int kAnyEvent = 0;
+  static constexpr int kShutdown = 1;
+  [[nodiscard]] std::int64_t last_event() const { return published_; }
+
+  /// Reports of the jobs that ended since this shell began, for the end of the daemon.
+  [[nodiscard]] const std::vector<model::Report>& reports() const { return reports_; }
+  void collect_reports() { collecting_ = true; }
+  /// Whether everything told has been applied and is on disk.
+  [[nodiscard]] bool settled() const;
+  [[nodiscard]] bool disk_takes_writes() const { return failed_.empty(); }
+  void on_fatal(std::function<void(Error)> handler) { fatal_ = std::move(handler); }
+  /// Drops everything that is under way; jobs stay with their keepers.
+  void detach();
+
+  std::int64_t submitted = 0, started = 0, ended = 0;
+
+ private:
+  void drain();
+  void take(engine::Actions actions);
+  void carry_out(const engine::Act& act);
+  void write(const engine::Record& record, WallTime at);
+  void flush();
+  void commit();
+  void committed(const store::Store::Outcome& outcome);
+  void retry_later(const Error& error);
+  void arm_timer();
+  void look_at_watched();
+
+  Context& context_;
+  engine::Engine engine_;
+  std::deque<engine::Event> events_;
+  bool scheduled_ = false;
+  bool detached_ = false;
+  boost::asio::steady_timer tick_;
+
+  struct Pending {
+    store::Batch batch;
+    std::vector<engine::Act> then;
+    std::vector<JobId> touched;  // whose waiters are woken
+    std::int64_t last_event = 0;
+  };
+  Pending gathering_;
+  std::optional<Pending> committing_;
+  std::string failed_;  // why the disk did not take the last commit; empty: it did
+  boost::asio::steady_timer retry_;
+
+  std::unordered_map<JobId, std::shared_ptr<const store::JobRow>> rows_;
+  std::unordered_map<JobId, std::shared_ptr<Attempt>> attempts_;
+  std::unordered_map<JobId, std::map<std::string, std::string>> secrets_;
+  struct Owner {
+    std::unique_ptr<boost::asio::posix::stream_descriptor> process;
+    int holds = 0;
+  };
+  std::unordered_map<JobId, Owner> owners_;
+  std::set<std::pair<bool, int>> watched_;  // devices used from outside for which a job waits
+  boost::asio::steady_timer watch_;
+
+  Waiters<JobId> job_waiters_;
+  Waiters<int> event_waiters_;
+  std::int64_t event_seq_;
+  std::int64_t published_;
+  bool collecting_ = false;
+  std::vector<model::Report> reports_;
+  std::function<void(Error)> fatal_;
+  std::shared_ptr<char> alive_ =
+      std::make_shared<char>();  // what is posted to the loop may outlive the shell
+};
+
+}  // namespace ebb::daemon

@@ -1,0 +1,241 @@
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/use_awaitable.hpp>
+#include <set>
+
+#include "daemon_impl.h"
+#include "ebb/base/files.h"
+#include "ebb/base/programs.h"
+#include "ebb/process/cgroup.h"
+#include "ebb/process/end_record.h"
+#include "ebb/process/scratch.h"
+
+namespace ebb::daemon {
+namespace {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+constexpr Duration kDriverLimit = 10s;
+constexpr const char* kBaselines = "gpu-baselines";
+
+std::int64_t machine_memory() {
+  struct sysinfo info{};
+  if (::sysinfo(&info) != 0) return 0;
+  return static_cast<std::int64_t>(info.totalram) * info.mem_unit;
+}
+
+Task<Result<devices::NvmlList>> ask_driver(Context& context) {
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(Result<devices::NvmlList>)>(
+      [&context](auto handler) {
+        auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+        context.nvml->list(kDriverLimit,
+                           [shared](Result<devices::NvmlList> list) { (*shared)(std::move(list)); });
+      },
+      asio::use_awaitable);
+}
+
+Task<Result<void>> find_devices(Context& context) {
+  const Config& config = context.config;
+  auto choice = devices::parse_gpu_choice(config.gpus.use);
+  if (!choice) co_return std::move(choice).error();
+  auto nvml_program = find_program("ebb-nvml");
+  if (!nvml_program) co_return std::move(nvml_program).error();
+  context.nvml = std::make_unique<devices::NvmlClient>(context.io, *nvml_program);
+
+  using Kind = devices::GpuChoice::Kind;
+  Result<devices::NvmlList> seen = devices::NvmlList{};
+  if (choice->kind == Kind::automatic || choice->kind == Kind::listed) seen = co_await ask_driver(context);
+  auto inventory = devices::take_inventory(*choice, seen);
+  if (!inventory) co_return std::move(inventory).error();
+  context.inventory = std::move(*inventory);
+
+  auto baselines = context.store.value(kBaselines);
+  if (!baselines) co_return std::move(baselines).error();
+  if (*baselines) {
+    if (auto table = devices::BaselineTable::parse(**baselines)) context.baselines = std::move(*table);
+  }
+  devices::GpuRules rules;
+  rules.free_memory_mib = config.gpus.free_memory_mib;
+  rules.ignore = config.gpus.ignore;
+  rules.compare_pids = devices::in_initial_pid_namespace();
+  context.gpus = std::make_unique<devices::GpuChecker>(context.io, *context.nvml, context.baselines, rules);
+
+  auto machine_locks = devices::LockDirectory::open_machine_wide();
+  if (!machine_locks) co_return std::move(machine_locks).error();
+  context.machine_locks = std::move(*machine_locks);
+  auto private_locks = devices::LockDirectory::open_private(config.state.dir / "locks");
+  if (!private_locks) co_return std::move(private_locks).error();
+  context.private_locks = std::move(*private_locks);
+
+  std::optional<devices::PortRange> range;
+  if (config.ports.range) {
+    auto parsed = devices::parse_port_range(*config.ports.range);
+    if (!parsed) co_return std::move(parsed).error();
+    range = *parsed;
+  }
+  auto ports = devices::PortPool::open(*context.machine_locks, range);
+  if (!ports) co_return std::move(ports).error();
+  context.ports = std::move(*ports);
+  co_return Result<void>();
+}
+
+engine::Machine machine_of(const Context& context) {
+  engine::Machine machine;
+  for (std::size_t i = 0; i < context.inventory.gpus.size(); ++i) {
+    const devices::Gpu& gpu = context.inventory.gpus[i];
+    engine::Machine::Gpu known{.id = gpu.id, .numa_node = gpu.numa_node, .links = {}};
+    if (i < context.inventory.closeness.size()) known.links = context.inventory.closeness[i];
+    machine.gpus.push_back(std::move(known));
+  }
+  for (int port = context.ports->range().from; port <= context.ports->range().to; ++port) {
+    machine.ports.push_back(port);
+  }
+  machine.memory_bytes = machine_memory();
+  return machine;
+}
+
+engine::Restored restored(const store::JobRecord& record) {
+  const store::JobRow& row = record.row;
+  engine::Restored event;
+  engine::JobInfo& info = event.job;
+  info.id = row.id;
+  info.seq = row.seq;
+  info.user = row.user;
+  info.priority = row.spec.priority;
+  info.demand = {.gpus = row.spec.gpus,
+                 .gpu_ids = row.spec.gpu_ids,
+                 .ports = row.spec.ports,
+                 .memory_bytes = row.spec.memory_bytes.value_or(0)};
+  info.grace = row.spec.grace;
+  info.time = row.spec.time;
+  info.owner_lease = row.spec.owner_lease;
+  info.waits_for_ready = row.spec.ready.has_value();
+  if (record.state == model::JobState::queued) {
+    if (record.attempt) event.attempts_before = static_cast<int>(record.attempt->id.number);
+    return event;
+  }
+  const store::AttemptRow& attempt = *record.attempt;
+  event.attempts_before = static_cast<int>(attempt.id.number) - 1;
+  engine::Restored::Attempt live;
+  live.number = static_cast<int>(attempt.id.number);
+  live.leases = {.gpus = attempt.gpus, .ports = attempt.ports, .memory_bytes = attempt.memory_bytes};
+  live.state = record.state;
+  live.stop_reason = attempt.stop_reason;
+  live.stop_asked_at = attempt.stop_asked_at;
+  live.started_at = attempt.started_at;
+  live.exit = attempt.exit;
+  event.attempt = std::move(live);
+  return event;
+}
+
+}  // namespace
+
+// Start-up is recovery: what the journal says should live, against what is found; the engine settles it by
+// the same events as a normal end.
+void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined) {
+  struct Live {
+    std::shared_ptr<Attempt> attempt;
+    std::string boot;
+    bool releasing = false;
+  };
+  std::vector<Live> live;
+  std::set<std::string> known_folders;
+  (void)context->store.each_live_job([&](const store::JobRecord& record) {
+    engine::Restored event = restored(record);
+    if (event.attempt) {
+      auto row = shell.row(record.row.id);
+      if (row) {
+        auto attempt = std::make_shared<Attempt>(*context, record.attempt->id, *row, event.attempt->leases);
+        shell.remember(*row);
+        shell.add_attempt(attempt);
+        known_folders.insert(record.attempt->id.str());
+        live.push_back({.attempt = std::move(attempt),
+                        .boot = record.attempt->boot_id,
+                        .releasing = record.state == model::JobState::releasing});
+      }
+    }
+    shell.tell(std::move(event));
+  });
+  for (const store::QuarantineRow& row : quarantined) {
+    shell.tell(engine::DeviceChanged{.is_port = false,
+                                     .id = row.gpu,
+                                     .state = model::DeviceState::quarantined,
+                                     .why = row.why,
+                                     .outside = {}});
+  }
+  // Folders of attempts whose report is written: their keepers wait for an acknowledgement, or for survivors.
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(context->attempts, ignored)) {
+    const std::string name = entry.path().filename().string();
+    const auto id = AttemptId::parse(name);
+    if (!id || known_folders.contains(name)) continue;
+    auto record = context->store.job(id->job);
+    if (!record || !*record || !(*record)->attempt) continue;
+    engine::Leases held;
+    if (std::any_of(quarantined.begin(), quarantined.end(),
+                    [&](const store::QuarantineRow& row) { return row.attempt == *id; })) {
+      held.gpus = (*record)->attempt->gpus;
+    }
+    auto attempt =
+        std::make_shared<Attempt>(*context, *id, std::make_shared<const store::JobRow>((*record)->row), held);
+    if (attempt->adopt_lingering()) lingering.push_back(std::move(attempt));
+  }
+  // Told after the Restored events, in whose order the engine takes them.
+  for (const Live& found : live) (void)found.attempt->adopt(found.boot, found.releasing);
+  shell.apply(engine::RestoreDone{});
+}
+
+Task<Result<std::unique_ptr<Daemon>>> Daemon::start(asio::io_context& io, Config config) {
+  if (auto sound = check_config(config); !sound) co_return std::move(sound).error();
+  if (auto made = make_directories(config.state.dir, 0700); !made) co_return std::move(made).error();
+  auto store = store::Store::open(config.state.dir);
+  if (!store) co_return std::move(store).error();
+  auto context = std::make_unique<Context>(io, std::move(config), std::move(*store));
+  Context& parts = *context;
+  parts.attempts = parts.config.state.dir / "attempts";
+  parts.logs = parts.config.state.dir / "logs";
+  for (const auto& folder : {parts.attempts, parts.logs}) {
+    if (auto made = make_directories(folder, 0700); !made) co_return std::move(made).error();
+  }
+  if (auto base = process::prepare_scratch_base(parts.config.jobs.scratch); !base)
+    co_return std::move(base).error();
+  auto keeper = find_program("ebb-keeper");
+  if (!keeper) co_return std::move(keeper).error();
+  parts.keeper_program = std::move(*keeper);
+
+  auto containment =
+      process::probe_containment({.state_dir = parts.config.state.dir.string(), .may_move = true});
+  if (!containment) co_return std::move(containment).error();
+  parts.containment = std::move(*containment);
+  // Where only ancestry tells a job's processes, those of a dead keeper must come to us.
+  if (!parts.containment.tiers().pidns && !parts.containment.tiers().cgroup)
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+
+  if (auto found = co_await find_devices(parts); !found) co_return std::move(found).error();
+
+  auto users = Users::load(parts.store);
+  if (!users) co_return std::move(users).error();
+  auto last_job = parts.store.last_job_seq();
+  if (!last_job) co_return std::move(last_job).error();
+  auto last_event = parts.store.last_event_seq();
+  if (!last_event) co_return std::move(last_event).error();
+  auto quarantined = parts.store.quarantined();
+  if (!quarantined) co_return std::move(quarantined).error();
+
+  const engine::Limits limits{.max_running = parts.config.queue.max_running,
+                              .max_queued = parts.config.queue.max_queued,
+                              .max_per_user = parts.config.queue.max_per_user,
+                              .overtake = parts.config.queue.overtake};
+  auto impl = std::make_unique<Impl>(std::move(context), engine::Engine(machine_of(parts), limits), *last_job,
+                                     *last_event, std::move(*users));
+  impl->recover(*quarantined);
+  co_return std::unique_ptr<Daemon>(new Daemon(std::move(impl)));
+}
+
+}  // namespace ebb::daemon
