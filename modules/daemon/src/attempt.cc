@@ -182,8 +182,7 @@ void Attempt::start(std::map<std::string, std::string> secret_env, int owner) {
   std::vector<int> locks;
   for (const int gpu : leases_.gpus) locks.push_back(gpu_locks_.at(gpu)->file.fd());
   for (const int port : leases_.ports) locks.push_back(port_locks_.at(port)->file.fd());
-  auto keeper = process::start_keeper(
-      spec_, {.program = context_.keeper_program.string(), .locks = locks, .owner = owner});
+  auto keeper = context_.keepers->start(spec_, locks, owner);
   // Only what follows from the machine is needed from here on.
   spec_.argv.clear();
   spec_.env.clear();

@@ -14,6 +14,7 @@
 #include "ebb/devices/ports.h"
 #include "ebb/engine/events.h"
 #include "ebb/process/containment.h"
+#include "ebb/process/spawn.h"
 #include "ebb/store/store.h"
 #include "held_locks.h"
 
@@ -40,7 +41,7 @@ struct Context {
   std::unique_ptr<devices::GpuChecker> gpus;
   HeldLocks locks;
 
-  std::filesystem::path keeper_program;
+  std::optional<process::KeeperStarter> keepers;
   std::filesystem::path attempts;  ///< STATE/attempts
   std::filesystem::path logs;      ///< STATE/logs
 

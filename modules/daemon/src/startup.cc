@@ -207,7 +207,7 @@ Task<Result<std::unique_ptr<Daemon>>> Daemon::start(asio::io_context& io, Config
     co_return std::move(base).error();
   auto keeper = find_program("ebb-keeper");
   if (!keeper) co_return std::move(keeper).error();
-  parts.keeper_program = std::move(*keeper);
+  parts.keepers.emplace(keeper->string());
 
   auto containment =
       process::probe_containment({.state_dir = parts.config.state.dir.string(), .may_move = true});

@@ -169,15 +169,17 @@ Result<Daemon::Impl::Prepared> Daemon::Impl::prepare(const Caller& caller, Submi
 }
 
 Task<Result<void>> Daemon::Impl::commit(store::Batch batch) {
-  // Completed on the writer's thread, resumed on the loop's.
-  auto outcome = co_await asio::async_initiate<const asio::use_awaitable_t<>, void(store::Store::Outcome)>(
-      [this, batch = std::move(batch)](auto handler) mutable {
-        auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-        context->store.commit(std::move(batch), [shared, &io = context->io](store::Store::Outcome result) {
-          asio::post(io, [shared, result = std::move(result)]() mutable { (*shared)(std::move(result)); });
-        });
-      },
-      asio::use_awaitable);
+  // Completed on the writer's thread, resumed on the loop's. The lambda has a name and captures nothing that
+  // must be destroyed: g++ 12 destroys such temporaries of a co_await expression twice.
+  const auto initiate = [this, &batch](auto handler) {
+    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+    context->store.commit(std::move(batch), [shared, &io = context->io](store::Store::Outcome result) {
+      asio::post(io, [shared, result = std::move(result)]() mutable { (*shared)(std::move(result)); });
+    });
+  };
+  const store::Store::Outcome outcome =
+      co_await asio::async_initiate<const asio::use_awaitable_t<>, void(store::Store::Outcome)>(
+          initiate, asio::use_awaitable);
   if (outcome.result.ok()) co_return Result<void>();
   Error error = outcome.result.error();
   error.code = Errc::unavailable;
