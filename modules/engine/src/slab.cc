@@ -59,7 +59,7 @@ Job* Slab::make() {
 void Slab::drop(Job* job) noexcept {
   std::destroy_at(job);
   if (--live_ == 0 && blocks_.size() > 1) {  // after a flood, its memory goes back
-    spare_ = {};
+    spare_ = std::vector<Job*>();
     free_blocks();
   } else {
     spare_.push_back(job);

@@ -52,7 +52,7 @@ class Slab {
 
   std::vector<Block> blocks_;
   std::size_t used_ = 0;  // places of the last block that were ever used
-  std::vector<Job*, LargeAllocator<Job*>> spare_;
+  std::vector<Job*> spare_;
   std::size_t live_ = 0;
 };
 

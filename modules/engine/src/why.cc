@@ -28,6 +28,7 @@ std::string join(const std::vector<std::string>& parts) {
 
 std::string uses_text(const Device& gpu) {
   std::vector<std::string> uses;
+  uses.reserve(gpu.outside.size());
   for (const auto& use : gpu.outside)
     uses.push_back(use.user + "'s process " + std::to_string(use.pid) + " with " + std::to_string(use.mib) +
                    " MiB");
