@@ -151,10 +151,7 @@ void Keeper::take_news(const Ready& ready) {
     endpoint_.broadcast(Started{.leader_pid = leader_, .init_pid = tree_.init_pid(), .at = *record_.started});
   }
   if (news.start_failure) start_failed(std::move(*news.start_failure));
-  if (news.counted) {
-    // The leader's own exit counts it besides what was left.
-    count(*news.counted + (news.leader_status ? 1 : 0));
-  }
+  if (news.counted) count(*news.counted);
   if (news.leader_status) leader_exited(*news.leader_status);
 }
 
@@ -226,10 +223,12 @@ void Keeper::request_end(EndCause cause, Duration grace, std::string reason) {
 }
 
 void Keeper::kill_now() {
-  if (leader_ != 0) {
-    record_.action += (record_.action.empty() ? "" : ", then ") + tree_.kill_action();
-    if (record_.processes == 0) count(std::max<std::size_t>(1, tree_.survivors().size()));
+  // Counted by looking, where nobody told: the news of the start may still be on its way.
+  if (record_.processes == 0 && !record_.start_failure) {
+    count(std::max<std::size_t>(leader_ != 0 ? 1 : 0, tree_.survivors().size()));
   }
+  if (record_.processes > 0)
+    record_.action += (record_.action.empty() ? "" : ", then ") + tree_.kill_action();
   state_ = Killing{BootClock::now() + spec_.kill_timeout};
   tree_.kill();
 }

@@ -187,10 +187,10 @@ void Tree::take_report(const InitReport& report, std::string_view text, pid_t se
     case InitNews::leader_exited:
       leader_ended_ = true;
       news.leader_status = report.value;
-      news.counted = report.count;
+      news.counted = std::max<std::uint64_t>(news.counted.value_or(0), report.count + 1U);  // and the leader
       break;
     case InitNews::signalled:
-      news.counted = report.count;
+      news.counted = std::max<std::uint64_t>(news.counted.value_or(0), report.count);
       break;
   }
 }

@@ -256,10 +256,11 @@ TEST_P(KeeperInTier, SleepsWhileItWaitsForTheAcknowledgement) {
       EXPECT_EQ(other.finish(), 0);
     }
   };
-  wait_for_others(1);  // it has settled by then
+  wait_for_others(1);
   const auto before = time_run();
   wait_for_others(5);
-  EXPECT_EQ(time_run(), before);
+  // What was left to do at its end may fall into that time, a loop that never sleeps would take all of it.
+  EXPECT_LT(time_run() - before, 1'000'000U) << "nanoseconds";
   EXPECT_EQ(attempt.finish(), 0);
 }
 
