@@ -292,16 +292,21 @@ void Attempt::handle(process::Ended ended) {
   }
 }
 
-void Attempt::end_by_record(process::EndRecord record) {
+void Attempt::end_by_record(process::EndRecord record, std::optional<model::StopReason> reason) {
   if (end_) return;
   end_ = std::move(record);
   readiness_.reset();
+  answer_limit_.cancel();
+  if (waiting_release_) {
+    run_releases(*std::exchange(waiting_release_, std::nullopt));
+    return;
+  }
   model::Exit exit = exit_of(end_->wait_status);
   if (end_->start_failure) exit = {.code = end_->start_failure->exit_code, .signal = {}};
   context_.tell(engine::Ended{
       .attempt = id_,
       .exit = exit,
-      .reason = reason_of(*end_),
+      .reason = reason ? *reason : reason_of(*end_),
       .exited_at = end_->leader_exited ? std::optional(end_->leader_exited->boot) : std::nullopt});
 }
 
@@ -366,21 +371,23 @@ void Attempt::keeper_gone() {
 // The keeper cannot be relied on: the daemon ends what is left of the tree by itself.
 void Attempt::tree_lost() {
   if (lost_ || end_) return;
-  if (keeper_exit_)
+  if (keeper_exit_) {
     (void)::syscall(SYS_pidfd_send_signal, keeper_exit_->native_handle(), SIGKILL, nullptr, 0);
-  const std::string group = cgroup();
-  lost_.emplace(context_, LostTree::Tree{.attempt = id_, .cgroup = group, .init = std::move(init_pidfd_)},
-                context_.config.jobs.kill_timeout,
+  }
+  LostTree::Tree tree{.attempt = id_, .cgroup = cgroup(), .init = std::move(init_pidfd_)};
+  lost_.emplace(context_, std::move(tree), context_.config.jobs.kill_timeout,
                 [self = shared_from_this()](bool empty, const std::string& how) {
                   process::EndRecord record;
                   record.label = self->id_.str();
-                  record.cause = process::EndCause::keeper_ended;
                   record.complete = empty;
                   record.tier = self->tier_;
-                  record.action = "the daemon killed what its dead keeper left";
+                  record.action = "the daemon killed what its keeper left";
                   record.verified_by = how;
                   record.ended = process::moment_now();
-                  self->end_by_record(std::move(record));
+                  self->end_by_record(std::move(record),
+                                      model::StopReason{.kind = model::StopKind::keeper_lost,
+                                                        .by = "daemon",
+                                                        .detail = "its keeper died or did not answer"});
                 });
 }
 
@@ -415,7 +422,11 @@ bool Attempt::owns(const Listener& listener) const {
 // ------------------------------------------------------------------------------------------------
 
 void Attempt::release(const engine::act::Release& release) {
-  lifecycle::Scope& scope = scope_.emplace(context_.clock, context_.timers);
+  // After a restart in the middle of releasing, the keeper has yet to say how the tree ended.
+  if (!end_ && (link_ || lost_)) {
+    waiting_release_ = release;
+    return;
+  }
   if (!end_) {  // it never lived
     process::EndRecord record;
     record.complete = true;
@@ -423,6 +434,11 @@ void Attempt::release(const engine::act::Release& release) {
     record.verified_by = "no process";
     end_ = std::move(record);
   }
+  run_releases(release);
+}
+
+void Attempt::run_releases(const engine::act::Release& release) {
+  lifecycle::Scope& scope = scope_.emplace(context_.clock, context_.timers);
   using Order = lifecycle::Scope::Order;
   const Duration gpu_limit = context_.config.jobs.gpu_release_timeout + 1s;
   const auto self = shared_from_this();
@@ -479,6 +495,7 @@ void Attempt::note_quarantine(model::Report& report) {
 
 void Attempt::finish() {
   finished_ = true;
+  if (end_ && end_->complete) closing_ = context_.closing;
   scope_.reset();
   port_locks_.clear();
   std::erase_if(gpu_locks_, [&](const auto& entry) { return !quarantined_.contains(entry.first); });
@@ -496,7 +513,8 @@ void Attempt::clean_up() {
   for (const process::Limit* limit : {&spec_.memory, &spec_.processes}) {
     if (!limit->cgroup1.empty()) groups.push_back(limit->cgroup1);
   }
-  asio::post(context_.files, [groups = std::move(groups), folder = context_.attempt_folder(id_)] {
+  asio::post(context_.files, [groups = std::move(groups), folder = context_.attempt_folder(id_),
+                              closing = std::move(closing_)] {
     for (const std::string& group : groups) (void)process::remove_cgroup(group, BootClock::now() + 5s);
     std::error_code ignored;
     std::filesystem::remove_all(folder, ignored);
@@ -561,13 +579,14 @@ void Attempt::lift(int gpu, const devices::GpuVerdict& verdict) {
 // ---- recovery
 // ------------------------------------------------------------------------------------------------
 
-Attempt::Found Attempt::adopt(const std::string& boot, bool releasing) {
+void Attempt::adopt(const std::string& boot, bool releasing) {
   const std::string folder = context_.attempt_folder(id_).string();
   spec_.label = id_.str();
   process::contain(spec_, context_.containment,
                    static_cast<std::uint64_t>(job_->spec.memory_bytes.value_or(0)), 0);
   spec_.share_ipc = job_->spec.share_ipc || !spec_.tiers.pidns;
   if (boot != boot_id()) {
+    take_locks();
     process::EndRecord record;
     record.complete = true;
     record.action = "the machine was started anew";
@@ -579,25 +598,24 @@ Attempt::Found Attempt::adopt(const std::string& boot, bool releasing) {
                                   .reason = {.kind = model::StopKind::reboot, .by = {}, .detail = {}},
                                   .exited_at = {}});
     }
-    return Found::rebooted;
+    return;
   }
   if (auto link = process::KeeperLink::connect(folder)) {
     (void)link->send(process::FetchLocks{});
     take_link(std::move(*link));
     expect_answer(kAnswerTimeout);
-    return Found::living;
+    return;
   }
   take_locks();
   if (auto record = process::read_end_record(folder); record && record->complete) {
     end_by_record(std::move(*record));
-    return Found::ended;
+    return;
   }
   if (cgroup().empty() && ::access(folder.c_str(), F_OK) != 0) {
     if (!releasing) context_.tell(engine::NeverStarted{id_});
-    return Found::never_started;
+    return;
   }
   tree_lost();
-  return Found::lost;
 }
 
 // Without a keeper that hands them over, the locks are free for whoever comes first.

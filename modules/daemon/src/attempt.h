@@ -49,17 +49,9 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   /// The daemon goes and leaves the attempt to its keeper.
   void detach();
 
-  /// What start-up found of this attempt.
-  enum class Found {
-    living,         ///< its keeper answers: events follow
-    ended,          ///< only its end record is left
-    lost,           ///< its keeper died without a record: what is left of the tree is being killed
-    never_started,  ///< no trace of a start
-    rebooted,       ///< it belongs to another boot
-  };
   /// For an attempt of an earlier daemon: takes up its keeper and locks, and tells what has become of it.
   /// One that is `releasing` only gets its keeper and locks back: the engine releases it again.
-  Found adopt(const std::string& boot_id, bool releasing);
+  void adopt(const std::string& boot_id, bool releasing);
   /// The job has ended and its report is written, but its folder is still there: waits on for survivors, or
   /// cleans up where its keeper is gone (false).
   bool adopt_lingering();
@@ -85,7 +77,9 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   void handle(process::Ended ended);
   void keeper_gone();
   void tree_lost();
-  void end_by_record(process::EndRecord record);
+  /// The tree is gone, or what is left of it is known. `reason` over what the record says.
+  void end_by_record(process::EndRecord record, std::optional<model::StopReason> reason = {});
+  void run_releases(const engine::act::Release& release);
   void begin_readiness();
   void expect_answer(Duration within);
   void clean_up();
@@ -115,12 +109,14 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   pid_t leader_ = 0;
   std::optional<process::EndRecord> end_;
   std::optional<LostTree> lost_;
+  std::optional<engine::act::Release> waiting_release_;  // until the end of a tree that was being released
   boost::asio::steady_timer answer_limit_;
   bool asked_ = false;     // a stop was sent to the keeper
   bool finished_ = false;  // the report is on disk
   bool detached_ = false;
   bool abandoned_ = false;
   bool cleaned_ = false;
+  std::shared_ptr<void> closing_;  // held until its folder and groups are removed
   std::unique_ptr<Readiness> readiness_;
   std::vector<process::IpcObject> ipc_before_;
   std::optional<lifecycle::Scope> scope_;

@@ -20,6 +20,9 @@
 
 namespace ebb::daemon {
 
+/// Under which name the database has the GPUs' baselines.
+inline constexpr const char* kBaselinesName = "gpu-baselines";
+
 /// What every part of the shell works with: made once at the start, outlives them all.
 struct Context {
   Context(boost::asio::io_context& loop, Config configuration, store::Store database)
@@ -47,6 +50,10 @@ struct Context {
 
   /// For what may block on a disk: removing scratch folders and cgroups.
   boost::asio::thread_pool files{1};
+  /// Shared by every attempt that is finished but whose folder and cgroups are not removed yet.
+  std::shared_ptr<char> closing = std::make_shared<char>();
+  /// Writes the table of baselines to the database.
+  void save_baselines();
   /// Tells the engine. Safe to call at any point of the loop's thread; the event is applied after the current
   /// one.
   std::function<void(engine::Event)> tell;

@@ -1,8 +1,17 @@
 #include "ebb/daemon/daemon.h"
 
 #include "daemon_impl.h"
+#include "ebb/process/cgroup.h"
 
 namespace ebb::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+
+// How long the end of the daemon waits for keepers that were acknowledged to exit.
+constexpr Duration kCleanUpLimit = 5s;
+
+}  // namespace
 
 const devices::Gpu& Context::gpu(int id) const {
   // Every id in use comes from this list.
@@ -17,6 +26,13 @@ const devices::Gpu& Context::gpu(int id) const {
     return gpu;
   }();
   return gone;
+}
+
+void Context::save_baselines() {
+  store::Batch batch;
+  batch.push_back(store::write::PutValue{.name = kBaselinesName, .value = baselines.write()});
+  // A table that is not saved is taken again from an idle GPU.
+  store.commit(std::move(batch), [](const store::Store::Outcome&) {});
 }
 
 Daemon::Impl::Impl(std::unique_ptr<Context> parts, engine::Engine engine, std::int64_t last_job,
@@ -55,7 +71,6 @@ Daemon::Counters Daemon::counters() const {
 // -----------------------------------------------------------------------------------------------------
 
 Task<std::vector<model::Report>> Daemon::shutdown(bool keep) {
-  using namespace std::chrono_literals;
   Impl& impl = *impl_;
   impl.stopping = true;
   impl.shell.collect_reports();
@@ -65,8 +80,16 @@ Task<std::vector<model::Report>> Daemon::shutdown(bool keep) {
     co_await impl.shell.event_waiters().wait(Shell::kShutdown, 1s);
     if (!impl.shell.disk_takes_writes()) break;  // what is not on disk is recovered at the next start
   }
+  // The attempts' folders and cgroups go once their keepers have.
+  const BootTime limit = impl.context->clock.boot() + kCleanUpLimit;
+  while (!keep && impl.context->closing.use_count() > 1 && impl.context->clock.boot() < limit) {
+    co_await impl.shell.event_waiters().wait(Shell::kShutdown, 5ms);
+  }
   std::vector<model::Report> reports = impl.shell.reports();
   impl.shell.detach();
+  if (!keep && impl.context->containment.cgroup.available) {
+    (void)process::remove_cgroup(impl.context->containment.cgroup_base, impl.context->clock.boot());
+  }
   if (!keep && impl.context->ports) (void)impl.context->ports->give_back();
   co_return reports;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <unordered_set>
 
 #include "accounts.h"
@@ -21,6 +22,7 @@ class Daemon::Impl {
 
   // ---- startup.cc
   void recover(const std::vector<store::QuarantineRow>& quarantined);
+  void remove_strays(const std::set<std::string>& live) const;
 
   // ---- queries.cc
   [[nodiscard]] bool may_see(const Caller& caller, const store::JobRow& row) const;

@@ -64,6 +64,7 @@ class GpuRelease final : public lifecycle::Release {
  private:
   ReleaseRecord record_of(const devices::GpuVerdict& verdict) {
     using Kind = devices::GpuVerdict::Kind;
+    if (verdict.baseline_changed) context_.save_baselines();
     ReleaseRecord record = describe();
     record.verified_by = verdict.text;
     if (verdict.kind == Kind::free) {

@@ -87,7 +87,9 @@ void Shell::take(engine::Actions actions) {
   for (const engine::Act& act : actions.now) carry_out(act);
   const WallTime now = context_.clock.wall();
   for (const engine::Record& record : actions.records) write(record, now);
-  if (actions.records.empty()) {
+  // What waits for nothing of its own still comes after what an earlier event left waiting.
+  const bool waits = committing_ || !gathering_.batch.empty() || !gathering_.then.empty();
+  if (actions.records.empty() && !waits) {
     for (const engine::Act& act : actions.then) carry_out(act);
   } else {
     std::move(actions.then.begin(), actions.then.end(), std::back_inserter(gathering_.then));

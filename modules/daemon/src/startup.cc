@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <set>
 
@@ -22,7 +23,6 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
 constexpr Duration kDriverLimit = 10s;
-constexpr const char* kBaselines = "gpu-baselines";
 
 std::int64_t machine_memory() {
   struct sysinfo info{};
@@ -55,7 +55,7 @@ Task<Result<void>> find_devices(Context& context) {
   if (!inventory) co_return std::move(inventory).error();
   context.inventory = std::move(*inventory);
 
-  auto baselines = context.store.value(kBaselines);
+  auto baselines = context.store.value(kBaselinesName);
   if (!baselines) co_return std::move(baselines).error();
   if (*baselines) {
     if (auto table = devices::BaselineTable::parse(**baselines)) context.baselines = std::move(*table);
@@ -100,7 +100,7 @@ engine::Machine machine_of(const Context& context) {
   return machine;
 }
 
-engine::Restored restored(const store::JobRecord& record) {
+engine::Restored restored(const store::JobRecord& record, engine::Instant now) {
   const store::JobRow& row = record.row;
   engine::Restored event;
   engine::JobInfo& info = event.job;
@@ -129,6 +129,11 @@ engine::Restored restored(const store::JobRecord& record) {
   live.stop_reason = attempt.stop_reason;
   live.stop_asked_at = attempt.stop_asked_at;
   live.started_at = attempt.started_at;
+  if (live.started_at && attempt.boot_id == boot_id()) {
+    // The wall clock tells how long ago that was; from here on only the boot clock counts.
+    const Duration ago = std::max<Duration>(now.wall - *live.started_at, Duration(0));
+    live.running_since = now.boot - ago;
+  }
   live.exit = attempt.exit;
   event.attempt = std::move(live);
   return event;
@@ -136,9 +141,39 @@ engine::Restored restored(const store::JobRecord& record) {
 
 }  // namespace
 
+// Groups and scratch folders of attempts that no journal entry says should live: an earlier daemon died
+// between an attempt's report and the removal of what is empty by then.
+void Daemon::Impl::remove_strays(const std::set<std::string>& live) const {
+  std::set<std::string> kept = live;
+  for (const auto& attempt : lingering) kept.insert(attempt->id().str());
+  const auto ours = [&](const std::string& name) {
+    const auto id = AttemptId::parse(name);
+    if (!id || kept.contains(name)) return false;
+    const auto known = context->store.known(id->job);
+    return known && *known;
+  };
+  std::error_code ignored;
+  if (context->containment.cgroup.available) {
+    for (const auto& entry : std::filesystem::directory_iterator(context->containment.cgroup_base, ignored)) {
+      if (!ours(entry.path().filename().string())) continue;
+      (void)process::kill_cgroup(entry.path().string());
+      asio::post(context->files, [group = entry.path().string()] {
+        (void)process::remove_cgroup(group, BootClock::now() + 5s);
+      });
+    }
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(context->config.jobs.scratch, ignored)) {
+    if (!ours(entry.path().filename().string())) continue;
+    asio::post(context->files, [folder = entry.path()] {
+      (void)process::remove_tree(folder, BootClock::now() + 60s, nullptr);
+    });
+  }
+}
+
 // Start-up is recovery: what the journal says should live, against what is found; the engine settles it by
 // the same events as a normal end.
 void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined) {
+  const engine::Instant now{.boot = context->clock.boot(), .wall = context->clock.wall()};
   struct Live {
     std::shared_ptr<Attempt> attempt;
     std::string boot;
@@ -147,7 +182,7 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
   std::vector<Live> live;
   std::set<std::string> known_folders;
   (void)context->store.each_live_job([&](const store::JobRecord& record) {
-    engine::Restored event = restored(record);
+    engine::Restored event = restored(record, now);
     if (event.attempt) {
       auto row = shell.row(record.row.id);
       if (row) {
@@ -186,8 +221,9 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
         std::make_shared<Attempt>(*context, *id, std::make_shared<const store::JobRow>((*record)->row), held);
     if (attempt->adopt_lingering()) lingering.push_back(std::move(attempt));
   }
+  remove_strays(known_folders);
   // Told after the Restored events, in whose order the engine takes them.
-  for (const Live& found : live) (void)found.attempt->adopt(found.boot, found.releasing);
+  for (const Live& found : live) found.attempt->adopt(found.boot, found.releasing);
   shell.apply(engine::RestoreDone{});
 }
 

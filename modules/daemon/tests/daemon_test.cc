@@ -1,6 +1,7 @@
 #include "ebb/daemon/daemon.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "ebb/base/files.h"
 #include "ebb/base/text.h"
 #include "ebb/model/json.h"
+#include "ebb/process/proc.h"
 
 namespace ebb::daemon {
 namespace {
@@ -98,6 +100,19 @@ class DaemonTest : public testing::Test {
       if (now->state == state || model::is_terminal(now->state)) co_return *now;
       (void)co_await daemon.changed(who, id, now->state, 20s);
     }
+  }
+
+  // Our child that carries the attempt's name.
+  [[nodiscard]] pid_t keeper_of(JobId id) const {
+    const auto pids = process::list_pids();
+    for (const pid_t pid : *pids) {
+      const auto words = process::read_proc_file(pid, "cmdline");
+      if (words && words->find("ebb-keeper") != std::string::npos &&
+          words->find(id.str()) != std::string::npos && process::read_proc_stat(pid)->ppid == ::getpid()) {
+        return pid;
+      }
+    }
+    return -1;
   }
 
   std::filesystem::path folder_;
@@ -188,6 +203,44 @@ TEST_F(DaemonTest, ANewDaemonAdoptsWhatAnEarlierOneLeftRunning) {
     EXPECT_EQ(report.reason.kind, model::StopKind::completed) << model::json_text(report);
     EXPECT_TRUE(report.complete) << model::json_text(report);
   });
+}
+
+TEST_F(DaemonTest, AKilledOrStoppedKeeperIsReplacedByTheDaemonAndReported) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    for (const int signal : {SIGKILL, SIGSTOP}) {
+      Submission request = job({"/bin/sh", "-c", "sleep 1000 & sleep 1000"});
+      request.request.gpus = 1;
+      const JobId id = (co_await daemon.submit(who, std::move(request)))->job.id;
+      (void)co_await in_state(daemon, who, id, model::JobState::running);
+      const pid_t keeper = keeper_of(id);
+      EXPECT_GT(keeper, 0);
+      if (keeper <= 0) co_return;
+      ::kill(keeper, signal);
+      if (signal == SIGSTOP) {
+        CancelRequest cancel;
+        cancel.by = "owner";
+        (void)co_await daemon.cancel(who, id, cancel);
+      }
+      const model::Report report = co_await ended(daemon, who, id);
+      EXPECT_TRUE(report.complete) << model::json_text(report);
+      const auto reason = signal == SIGKILL ? model::StopKind::keeper_lost : model::StopKind::cancelled;
+      EXPECT_EQ(report.reason.kind, reason) << model::json_text(report);
+    }
+  });
+}
+
+TEST_F(DaemonTest, LeavesNoFolderAndNoGroupBehind) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    for (int i = 0; i < 3; ++i) {
+      Submission request = job({"/bin/true"});
+      const JobId id = (co_await daemon.submit(who, std::move(request)))->job.id;
+      (void)co_await ended(daemon, who, id);
+    }
+  });
+  EXPECT_TRUE(std::filesystem::is_empty(config_.state.dir / "attempts"));
+  EXPECT_TRUE(std::filesystem::is_empty(config_.jobs.scratch));
 }
 
 TEST_F(DaemonTest, AServerIsRunningOnlyWhenItAnswersItself) {
