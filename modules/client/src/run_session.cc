@@ -108,13 +108,12 @@ class RunSession {
 
   // Interrupted meanwhile, it still waits for the answer for a while: only then can the job be cancelled.
   Task<Result<Submitted>> submit() {
-    std::optional<Result<Submitted>> answer;
-    asio::co_spawn(context_.io, post(answer), [this](std::exception_ptr failure) {
+    asio::co_spawn(context_.io, post(), [this](std::exception_ptr failure) {
       if (failure) std::rethrow_exception(failure);
       context_.changed.ring();
     });
     std::optional<BootTime> limit;
-    while (!answer) {
+    while (!answer_) {
       if (signals_.received() && !limit) limit = BootClock::now() + kCancelLimit;
       if (limit && BootClock::now() >= *limit) {
         co_return Error{
@@ -125,10 +124,10 @@ class RunSession {
       }
       co_await context_.changed.wait(limit.value_or(BootClock::now() + kSubmitDeadline));
     }
-    co_return std::move(*answer);
+    co_return std::move(*answer_);
   }
 
-  Task<void> post(std::optional<Result<Submitted>>& answer) {
+  Task<void> post() {
     const Request request{.method = "POST",
                           .target = "/v1/jobs",
                           .body = model::json_text(options_.request),
@@ -137,13 +136,13 @@ class RunSession {
     for (int attempt = 1;; ++attempt) {
       auto connection = co_await context_.connect(std::chrono::seconds(5));
       if (!connection) {
-        answer.emplace(connection.error());
+        answer_.emplace(connection.error());
         co_return;
       }
       context_.endpoints = {connection->endpoint()};
       const auto response = co_await connection->exchange(request, kSubmitDeadline);
       if (!response && response.error().code == Errc::unavailable && attempt < 3) continue;
-      answer.emplace(read_submission(response, std::move(*connection)));
+      answer_.emplace(read_submission(response, std::move(*connection)));
       co_return;
     }
   }
@@ -162,8 +161,8 @@ class RunSession {
     const double lease = options_.request.owner->lease_s.value_or(15);
     // Pings come each quarter of the lease.
     const Duration silence = std::max(from_seconds(lease * 2), Duration(std::chrono::seconds(2)));
-    OwnerStream owner(context_, id_, silence, local ? kServerSought : from_seconds(lease));
-    LogCopy log(context_, id_, out_, err_);
+    OwnerStream& owner = owner_.emplace(context_, id_, silence, local ? kServerSought : from_seconds(lease));
+    LogCopy& log = log_.emplace(context_, id_, out_, err_);
     owner.on_job = [this](const model::Job& job) { progress_.show(job, context_.say); };
     spawn(owner.follow(std::move(submitted.connection)));
     spawn(log.copy());
@@ -267,6 +266,10 @@ class RunSession {
   SignalWatch signals_;
   SidecarSet sidecars_;
   Progress progress_;
+  // Members, not locals of live(): their coroutines go on while the side processes are stopped.
+  std::optional<Result<Submitted>> answer_;
+  std::optional<OwnerStream> owner_;
+  std::optional<LogCopy> log_;
   std::string id_;
   bool cancelling_ = false;
   bool cancel_answered_ = false;
