@@ -44,9 +44,10 @@ std::string_view mechanism_text(process::LimitMechanism mechanism) {
 }
 
 void look_at_containment(const DaemonPlaces& places, std::vector<Finding>& findings) {
-  // A daemon's base group would be made and is left alone, so only one that has a state folder is looked at.
   const auto found =
       process::probe_containment({.state_dir = places.config.state.dir.string(), .may_move = false});
+  // The probe makes the daemon's base group; where no daemon uses it, and no job, it goes again.
+  if (found && places.pid == 0 && !found->cgroup_base.empty()) ::rmdir(found->cgroup_base.c_str());
   if (!found) {
     findings.push_back({.name = "containment", .good = false, .what = found.error().message, .todo = {}});
     return;
