@@ -22,6 +22,7 @@ class Daemon::Impl {
 
   // ---- startup.cc
   void recover(const std::vector<store::QuarantineRow>& quarantined);
+  void look_at_quarantined(const std::vector<store::QuarantineRow>& rows);
   void remove_strays(const std::set<std::string>& live) const;
 
   // ---- queries.cc

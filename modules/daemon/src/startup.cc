@@ -225,6 +225,34 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
   // Told after the Restored events, in whose order the engine takes them.
   for (const Live& found : live) found.attempt->adopt(found.boot, found.releasing);
   shell.apply(engine::RestoreDone{});
+  look_at_quarantined(quarantined);
+}
+
+// What held a GPU back may have gone while no daemon ran. Where an attempt still waits for it, that attempt
+// tells; else one look decides.
+void Daemon::Impl::look_at_quarantined(const std::vector<store::QuarantineRow>& rows) {
+  for (const store::QuarantineRow& row : rows) {
+    const bool awaited = std::any_of(lingering.begin(), lingering.end(),
+                                     [&](const auto& attempt) { return attempt->quarantines(row.gpu); });
+    if (awaited) continue;
+    const auto judge = [this, id = row.gpu](const devices::GpuVerdict& verdict) {
+      using Kind = devices::GpuVerdict::Kind;
+      if (verdict.kind != Kind::free && verdict.kind != Kind::outside) return;
+      const bool outside = verdict.kind == Kind::outside;
+      shell.tell(
+          engine::DeviceChanged{.is_port = false,
+                                .id = id,
+                                .state = outside ? model::DeviceState::outside : model::DeviceState::free,
+                                .why = verdict.text,
+                                .outside = verdict.outside});
+    };
+    const devices::Gpu& gpu = context->gpu(row.gpu);
+    if (gpu.kind == devices::GpuKind::declared) {
+      judge(devices::declared_free());
+    } else {
+      context->gpus->check(gpu, devices::CheckPurpose::before_lease, {}, judge);
+    }
+  }
 }
 
 Task<Result<std::unique_ptr<Daemon>>> Daemon::start(asio::io_context& io, Config config) {
