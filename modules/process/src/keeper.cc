@@ -84,7 +84,6 @@ void lower_oom_score() noexcept {
 }
 
 int run_keeper(Descriptors descriptors) noexcept {
-  ::setsid();
   auto spec = read_spec(descriptors.spec.get());
   UniqueFd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
   if (!spec || !self) return 1;
@@ -168,6 +167,9 @@ int run_nursery(std::span<char*> argv, int channel) noexcept {
 int keeper_main(std::span<char*> argv) noexcept {
   block_signals();
   ::umask(077);
+  // Away from the daemon's terminal. A nursery's keepers stay in its session: with autogroups each new
+  // session is a scheduling group of its own, whose first run waits for a turn on a busy machine.
+  ::setsid();
   if (::chdir("/") != 0) return 1;  // the daemon's folder may have to be unmounted
   std::string_view first = argv.size() == 3 ? argv[1] : "";
   if (first.starts_with(kNurseryWord)) {
@@ -175,7 +177,6 @@ int keeper_main(std::span<char*> argv) noexcept {
     int channel = -1;
     if (!parse_number(first, channel)) return 2;
     ::fcntl(channel, F_SETFD, FD_CLOEXEC);
-    ::setsid();
     lower_oom_score();
     return run_nursery(argv, channel);
   }

@@ -49,7 +49,7 @@ TEST_F(KeeperStarted, IsAChildOfTheDaemonWithItsLabelInPs) {
   const auto stat = read_proc_stat(attempt.keeper_pid());
   ASSERT_TRUE(stat.ok());
   EXPECT_EQ(stat->ppid, ::getpid());
-  EXPECT_EQ(stat->session, attempt.keeper_pid());
+  EXPECT_EQ(stat->session, site.starter->nursery_pid()) << "in the daemon's session, and on its terminal";
   EXPECT_EQ(stat->comm, "ebb-keeper");
   const auto line = read_proc_file(attempt.keeper_pid(), "cmdline");
   ASSERT_TRUE(line.ok());
