@@ -26,6 +26,8 @@ const std::initializer_list<Command> kCommands = {
     {"drain", "take no new jobs and start none", drain_main},
     {"resume", "take and start jobs again", resume_main},
     {"doctor", "what this machine gives to Ebb, and what to do about each lack", doctor_main},
+    {"serve", "the daemon, in the foreground", serve_main},
+    {"config", "check or print the daemon's configuration", config_main},
 };
 
 void print_commands(std::ostream& out, bool all) {

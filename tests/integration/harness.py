@@ -96,21 +96,18 @@ class Daemon:
         base = {("jobs", "scratch"): f'"{self.dir}/scratch"'}
         if os.getuid() == 0:
             base[("jobs", "account")] = '"nobody"'
-        lines, section, named = [], None, set()
+        section, named = None, set()
         for line in text.splitlines():
             word = line.strip()
             if word.startswith("["):
                 section = word.strip("[] ")
             named.add((section, word.split("=")[0].strip()))
-        for (section, key), value in base.items():
-            if (section, key) in named:
-                continue
-            header = f"[{section}]"
-            if header in text:
-                text = text.replace(header, f"{header}\n{key} = {value}", 1)
-            else:
-                lines += [header, f"{key} = {value}"]
-        self.config.write_text("\n".join(lines) + "\n" + text + "\n")
+        ours = [f"{key} = {value}" for (section, key), value in base.items() if (section, key) not in named]
+        if ours and "[jobs]" in text:
+            text = text.replace("[jobs]", "\n".join(["[jobs]", *ours]), 1)
+        elif ours:
+            text = "\n".join([text, "[jobs]", *ours])
+        self.config.write_text(text + "\n")
 
     def command(self):
         return [EBB, "serve", "--config", str(self.config), "--state", str(self.state), "--socket", self.socket,
