@@ -16,10 +16,9 @@ constexpr std::size_t kMostProcesses = 16'384;
 
 using Found = std::map<pid_t, GpuProcess>;
 
-void merge(Found& found, unsigned pid, unsigned long long bytes, bool mps) {
+void merge(Found& found, unsigned pid, unsigned long long bytes) {
   GpuProcess& process = found[static_cast<pid_t>(pid)];
   process.pid = static_cast<pid_t>(pid);
-  process.mps = process.mps || mps;
   if (bytes == nvml_abi::kNotAvailable) return;
   // A process that computes and draws is in both lists, with the same memory.
   process.mib = std::max(process.mib.value_or(0), static_cast<std::int64_t>(bytes >> 20U));
@@ -27,8 +26,7 @@ void merge(Found& found, unsigned pid, unsigned long long bytes, bool mps) {
 
 // One of the lists; NVML tells the size that it needs, which may have grown by the time of the next call.
 template <typename Process>
-nvml_abi::Return fill(nvml_abi::Return (*get)(Device, unsigned*, Process*), Device device, bool mps,
-                      Found& found) {
+nvml_abi::Return fill(nvml_abi::Return (*get)(Device, unsigned*, Process*), Device device, Found& found) {
   std::vector<Process> room(64);
   for (;;) {
     auto count = static_cast<unsigned>(room.size());
@@ -39,18 +37,17 @@ nvml_abi::Return fill(nvml_abi::Return (*get)(Device, unsigned*, Process*), Devi
     }
     if (code != nvml_abi::kSuccess) return code;
     room.resize(std::min<std::size_t>(count, room.size()));
-    for (const Process& process : room) merge(found, process.pid, process.used_memory, mps);
+    for (const Process& process : room) merge(found, process.pid, process.used_memory);
     return code;
   }
 }
 
 Result<void> processes(const Library& library, Device device, Found& found) {
   for (std::size_t kind = 0; kind < 3; ++kind) {
-    const bool mps = kind == 2;
     nvml_abi::Return code = nvml_abi::kErrorFunctionNotFound;
-    if (library.processes[kind] != nullptr) code = fill(library.processes[kind], device, mps, found);
+    if (library.processes[kind] != nullptr) code = fill(library.processes[kind], device, found);
     if (code == nvml_abi::kErrorFunctionNotFound && library.processes_v1[kind] != nullptr) {
-      code = fill(library.processes_v1[kind], device, mps, found);
+      code = fill(library.processes_v1[kind], device, found);
     }
     // Compute processes must be told; a card without graphics or MPS has no such lists.
     const bool may_lack =

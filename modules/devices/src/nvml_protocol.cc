@@ -52,7 +52,7 @@ void append(std::string& out, const GpuUsage& usage) {
          (usage.includes_reserved ? "1" : "0") + '\n';
   for (const GpuProcess& process : usage.processes) {
     out += "process\t" + std::to_string(process.pid) + '\t' +
-           (process.mib ? std::to_string(*process.mib) : "-") + '\t' + (process.mps ? "1" : "0") + '\n';
+           (process.mib ? std::to_string(*process.mib) : "-") + '\n';
   }
 }
 
@@ -116,12 +116,11 @@ bool read_usage(const Fields& fields, GpuUsage& usage) {
     usage.includes_reserved = fields[3] == "1";
     return true;
   }
-  if (fields[0] != "process" || fields.size() != 4) return false;
+  if (fields[0] != "process" || fields.size() != 3) return false;
   const auto pid = parse_number<pid_t>(fields[1]);
   const auto mib = parse_number<std::int64_t>(fields[2]);
   if (!pid || *pid < 0 || (fields[2] != "-" && (!mib || *mib < 0))) return false;
-  if (fields[3] != "0" && fields[3] != "1") return false;
-  usage.processes.push_back({.pid = *pid, .mib = mib, .mps = fields[3] == "1"});
+  usage.processes.push_back({.pid = *pid, .mib = mib});
   return true;
 }
 

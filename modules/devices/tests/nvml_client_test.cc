@@ -61,7 +61,7 @@ TEST_F(NvmlClientTest, TellsMemoryAndEachProcessOnce) {
   ASSERT_TRUE(seen) << seen.error().message;
   EXPECT_GE(seen->used_mib, 503);
   EXPECT_FALSE(seen->includes_reserved);
-  EXPECT_EQ(seen->processes, (std::vector<GpuProcess>{{.pid = one.pid(), .mib = 500, .mps = false}}));
+  EXPECT_EQ(seen->processes, (std::vector<GpuProcess>{{.pid = one.pid(), .mib = 500}}));
 }
 
 TEST_F(NvmlClientTest, OldDriverIsAskedInTheOldWay) {

@@ -40,8 +40,7 @@ TEST(NvmlProtocol, UsageReadsBackAsWritten) {
                        .used_mib = 517,
                        .total_mib = 1000,
                        .includes_reserved = true,
-                       .processes = {{.pid = 4711, .mib = 500, .mps = false},
-                                     {.pid = 4712, .mib = std::nullopt, .mps = true}}};
+                       .processes = {{.pid = 4711, .mib = 500}, {.pid = 4712, .mib = std::nullopt}}};
   const auto answer = parse_answer(write_answer(8, usage));
   ASSERT_TRUE(answer && answer->payload);
   EXPECT_EQ(std::get<GpuUsage>(*answer->payload), usage);
@@ -80,7 +79,7 @@ TEST(NvmlProtocol, AnswersThatNobodyWritesAreRefused) {
         "ebb-nvml 1 1 error 99 text\n", "ebb-nvml 1 1 error 3\n", "ebb-nvml 1 1 ok\ngpu\t0\nend\n",
         "ebb-nvml 1 1 ok\ndriver\t1\nnear\t0\t1\t5\nend\n",
         "ebb-nvml 1 1 ok\nusage\tu\td\nmemory\t-1\t5\t0\nend\n",
-        "ebb-nvml 1 1 ok\nusage\tu\td\nprocess\t1\tmany\t0\nend\n"}) {
+        "ebb-nvml 1 1 ok\nusage\tu\td\nprocess\t1\tmany\nend\n"}) {
     const auto answer = parse_answer(text);
     ASSERT_FALSE(answer) << text;
     EXPECT_EQ(answer.error().code, Errc::corrupt);

@@ -39,7 +39,6 @@ struct Gpu {
 struct GpuProcess {
   pid_t pid = 0;                    ///< as in the initial PID namespace
   std::optional<std::int64_t> mib;  ///< none: the driver does not tell
-  bool mps = false;                 ///< a client of MPS, or its server
   bool operator==(const GpuProcess&) const = default;
 };
 

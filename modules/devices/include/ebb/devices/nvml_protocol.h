@@ -16,7 +16,7 @@
 ///         or  ebb-nvml 1 <id> error <code> <text>\n
 ///   records:  driver version · gpu id uuid name pci memory_mib numa minor refused · mig id … parent ·
 ///             near position position closeness · memory used_mib total_mib includes_reserved ·
-///             process pid mib|- mps
+///             process pid mib|-
 namespace ebb::devices::nvml {
 
 inline constexpr std::size_t kMaxRequest = 256;
