@@ -203,7 +203,8 @@ Task<int> compat_list(Core& core, Request& request) {
     co_return status;
   }
   Response head{.body = {}};
-  if (!co_await connection.begin(request, std::move(head))) co_return 200;
+  const bool begun = co_await connection.begin(request, std::move(head));
+  if (!begun) co_return 200;
   std::string text = "{\"jobs\":[";
   bool first = true;
   while (true) {
@@ -214,7 +215,8 @@ Task<int> compat_list(Core& core, Request& request) {
       core.owners().touched(request.caller, job.id, connection.number());
     }
     if (!page->next_cursor) break;
-    if (!co_await connection.write(request, text, kStall)) co_return 200;
+    const bool sent = co_await connection.write(request, text, kStall);
+    if (!sent) co_return 200;
     text.clear();
     filter.cursor = page->next_cursor;
     page = core.daemon().jobs(request.caller, filter);
@@ -223,7 +225,9 @@ Task<int> compat_list(Core& core, Request& request) {
       co_return 200;
     }
   }
-  if (co_await connection.write(request, text + "]}", kStall)) co_await connection.finish(request);
+  text += "]}";
+  const bool sent = co_await connection.write(request, text, kStall);
+  if (sent) co_await connection.finish(request);
   co_return 200;
 }
 

@@ -36,16 +36,20 @@ Task<int> get_events(Core& core, Request& request) {
     }
   }
   Response head{.content_type = "text/event-stream", .body = {}};
-  if (!co_await connection.begin(request, std::move(head))) co_return 200;
+  const bool begun = co_await connection.begin(request, std::move(head));
+  if (!begun) co_return 200;
   // Says at once that the stream stands: nothing from here on can be missed.
-  if (!co_await connection.write(request, ": from " + std::to_string(seq) + "\n\n", kStall)) co_return 200;
+  const std::string opening = ": from " + std::to_string(seq) + "\n\n";
+  const bool opened = co_await connection.write(request, opening, kStall);
+  if (!opened) co_return 200;
   while (!connection.gone() && !core.closing()) {
     auto batch = co_await core.daemon().events(request.caller, seq, kHeartbeat);
     if (!batch) break;
     std::string text = text_of(*batch);
     if (!batch->events.empty()) seq = batch->events.back().seq;
     if (text.empty()) text = ": \n\n";
-    if (!co_await connection.write(request, text, kStall)) co_return 200;
+    const bool sent = co_await connection.write(request, text, kStall);
+    if (!sent) co_return 200;
   }
   co_await connection.finish(request);
   co_return 200;

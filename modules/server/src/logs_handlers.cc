@@ -100,7 +100,9 @@ class LogStream {
     }
     auto opened = co_await open();
     if (!opened) co_return co_await refuse(opened.error());
-    if (!co_await connection_.begin(request_, head())) co_return 200;
+    Response beginning = head();
+    const bool begun = co_await connection_.begin(request_, std::move(beginning));
+    if (!begun) co_return 200;
     bool whole = !reader_;  // it ended without having had a log
     if (reader_) {
       auto read = co_await copy();
@@ -114,7 +116,9 @@ class LogStream {
     if (connection_.gone()) co_return 200;
     if (options_.frames && whole) {
       const LogFrame end{.kind = LogFrame::Kind::end, .offset = at_, .data = {}};
-      if (!co_await connection_.write(request_, model::encode(end), stall_)) co_return 200;
+      const std::string bytes = model::encode(end);
+      const bool sent = co_await connection_.write(request_, bytes, stall_);
+      if (!sent) co_return 200;
     }
     co_await connection_.finish(request_);
     co_return 200;
@@ -190,7 +194,9 @@ class LogStream {
       auto batch = reader_->read(at_, options_.filter);
       if (!batch) co_return batch.error();
       at_ = batch->next;
-      if (!co_await connection_.write(request_, text_of(*batch, options_.frames), stall_)) co_return false;
+      const std::string text = text_of(*batch, options_.frames);
+      const bool sent = co_await connection_.write(request_, text, stall_);
+      if (!sent) co_return false;
       if (batch->state == LogBatch::State::ended) co_return true;
       if (batch->state == LogBatch::State::more) continue;
       if (over) co_return true;  // its writer died without closing it

@@ -60,9 +60,10 @@ class OwnerStream {
       co_return;
     }
     auto report = core_.daemon().report(request_.caller, id_);
-    if (report &&
-        !co_await connection_.write(request_, event_text("report", model::json_text(*report)), lease_)) {
-      co_return;
+    if (report) {
+      const std::string text = event_text("report", model::json_text(*report));
+      const bool sent = co_await connection_.write(request_, text, lease_);
+      if (!sent) co_return;
     }
     co_await connection_.finish(request_);
   }
@@ -98,12 +99,14 @@ class OwnerStream {
   Task<bool> send_job(const model::Job& job) {
     position_ = job.position;
     next_position_ = BootClock::now() + kPositionEvery;
-    co_return co_await connection_.write(request_, event_text("job", model::json_text(job)), lease_);
+    const std::string text = event_text("job", model::json_text(job));
+    co_return co_await connection_.write(request_, text, lease_);
   }
 
   Task<bool> ping() {
     next_ping_ = BootClock::now() + lease_ / 4;
-    co_return co_await connection_.write(request_, event_text("ping", "{}"), lease_);
+    const std::string text = event_text("ping", "{}");
+    co_return co_await connection_.write(request_, text, lease_);
   }
 
   Core& core_;
@@ -160,7 +163,8 @@ Task<int> get_owner(Core& core, Request& request) {
   }
   const Duration lease = from_seconds(opening->job.owner ? opening->job.owner->lease_s : 15.0);
   Response head{.content_type = "text/event-stream", .body = {}};
-  if (!co_await connection.begin(request, std::move(head))) co_return 200;
+  const bool begun = co_await connection.begin(request, std::move(head));
+  if (!begun) co_return 200;
   OwnerStream stream(core, request, *id, std::max(lease, Duration(std::chrono::seconds(1))), *acks);
   co_await stream.run(std::move(opening->job), std::move(opening->hold));
   co_return 200;
