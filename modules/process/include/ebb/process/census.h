@@ -40,7 +40,8 @@ struct CensusProcess {
   ProcessIdentity identity;
   pid_t ppid = 0;
   uid_t uid = 0;
-  std::string comm;                  ///< printable
+  std::string comm;  ///< printable
+  bool zombie = false;
   bool keeper = false;               ///< an ebb-keeper; then `label` is its first argument
   std::string label;                 ///< an attempt's id, or the name of a side process
   bool orphan = false;               ///< its parent is process 1 or a service manager
