@@ -133,7 +133,7 @@ class Comparison {
         std::string detail;
         if (process != nullptr && !process->keeper && process->attempt &&
             (process->ours || known(process->attempt))) {
-          if (process->comm == "ebb-keeper") continue;  // the keeper's init, not yet the job
+          if (process->comm == "ebb-keeper" || process->comm == "ebb-init") continue;  // not yet the job
           detail =
               "held by " + who + " of job " + process->attempt->job.str() + "; jobs must never hold a lock";
         } else if (process != nullptr && process->keeper && stale(process->attempt, process->ours)) {
