@@ -1,7 +1,7 @@
 #include "ebb/daemon/daemon.h"
 
 #include "daemon_impl.h"
-#include "ebb/process/cgroup.h"
+#include "ebb/process/containment.h"
 
 namespace ebb::daemon {
 namespace {
@@ -87,9 +87,7 @@ Task<std::vector<model::Report>> Daemon::shutdown(bool keep) {
   }
   std::vector<model::Report> reports = impl.shell.reports();
   impl.shell.detach();
-  if (!keep && impl.context->containment.cgroup.available) {
-    (void)process::remove_cgroup(impl.context->containment.cgroup_base, impl.context->clock.boot());
-  }
+  if (!keep) process::remove_bases(impl.context->containment);
   if (!keep && impl.context->ports) (void)impl.context->ports->give_back();
   co_return reports;
 }
