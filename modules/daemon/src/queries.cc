@@ -208,7 +208,7 @@ Result<std::filesystem::path> Daemon::log_folder(const Caller& caller, JobId id)
   auto job = impl_->job(caller, id);
   if (!job) return std::move(job).error();
   if (job->attempt == 0) {
-    return refused(Errc::conflict, "job " + id.str() + " has no log yet: it has not been started", "no-log");
+    return refused(Errc::not_found, "job " + id.str() + " has no log yet: it has not been started", "no-log");
   }
   return impl_->context->log_folder({id, static_cast<std::uint32_t>(job->attempt)});
 }
