@@ -83,7 +83,8 @@ class Demo:
         words = ["serve", "--config", str(config), "--state", str(self.state), "--socket", self.env["EBB_SERVER"],
                  "--listen", f"127.0.0.1:{self.port}", "--gpus", self.gpus]
         say(f"   $ ebb {shlex.join(words)} &")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, open(self.folder / "serve.log", "wb") as log:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, open(self.folder / "serve.log", "ab") as log:
+            (self.folder / "notify").unlink(missing_ok=True)
             notify.bind(str(self.folder / "notify"))
             self.daemon = subprocess.Popen([self.bin / "ebb", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                            start_new_session=True,
@@ -235,6 +236,10 @@ class Demo:
                 terminal.close()
             except (Failed, OSError) as error:
                 say(f"   demo: {error}")
+        if self.daemon and self.daemon.poll() not in (None, 0):
+            # A daemon's start is the recovery: what a dead one left is ended by the next.
+            say(f"   the daemon had ended by itself, exit {self.daemon.returncode}; it said:\n{self.daemon_says()}")
+            self.start_daemon()
         if self.daemon and self.daemon.poll() is None:
             for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
                 self.daemon.send_signal(number)
@@ -272,7 +277,10 @@ def main():
     except (Failed, OSError, subprocess.TimeoutExpired, http.client.HTTPException) as error:
         demo.checks.that(False, str(error))
     finally:
-        demo.clean_up()
+        try:
+            demo.clean_up()
+        except (Failed, OSError) as error:
+            demo.checks.that(False, f"the demo cleans up after itself: {error}")
     title(f"{'all of it held' if not demo.checks.failed else 'NOT TRUE: ' + '; '.join(demo.checks.failed)} "
           f"({time.monotonic() - started:.0f} s)")
     return 1 if demo.checks.failed else 0
