@@ -247,7 +247,7 @@ Result<std::vector<JobRecord>> Reader::jobs(const JobQuery& query) {
   std::vector<JobRecord> records;
   records.reserve(seqs.size());
   for (const std::int64_t seq : seqs) {
-    auto one = record(seq, true);
+    auto one = record(seq, false);
     if (!one) return std::move(one).error();
     if (*one) records.push_back(std::move(**one));
   }

@@ -55,6 +55,7 @@ class Store {
   void commit(Batch batch, std::function<void(Outcome)> done);
 
   [[nodiscard]] Result<std::optional<JobRecord>> job(JobId id) const;
+  /// The environment is left out (job() has it).
   [[nodiscard]] Result<std::vector<JobRecord>> jobs(const JobQuery& query) const;
   /// Whether the id was ever given to a job.
   [[nodiscard]] Result<bool> known(JobId id) const;
