@@ -114,7 +114,7 @@ class Http(harness.Case):
         answer = self.d.http("GET", "/v1/jobs", over="tcp")
         self.refused(answer, 401, "unauthenticated")
         self.assertIn("Bearer", answer.headers["WWW-Authenticate"])
-        self.refused(self.d.http("GET", "/v1/jobs", key="otk_" + "0" * 32), 401, "unauthenticated")
+        self.refused(self.d.http("GET", "/v1/jobs", key="otk_" + "0" * 32), 401, "invalid-key")
         alice, bob = self.d.add_user("alice-k"), self.d.add_user("bob-k")
         self.assertEqual(self.d.http("GET", "/v1/jobs", key=alice).status, 200)
         job = self.d.submit(["sleep", "60"], key=alice, workdir="/tmp")
@@ -123,9 +123,9 @@ class Http(harness.Case):
         self.assertEqual(self.d.http("GET", f"/v1/jobs/{job['id']}/logs", key=bob).status, 403)
         self.assertEqual(self.d.http("DELETE", f"/v1/jobs/{job['id']}?wait=20s&grace=0", key=alice).status, 200)
         self.assertEqual(self.d.http("DELETE", "/v1/users/bob-k").status, 200)
-        self.refused(self.d.http("GET", "/v1/jobs", key=bob), 401, "unauthenticated")
+        self.refused(self.d.http("GET", "/v1/jobs", key=bob), 401, "invalid-key")
         fresh = self.d.http("POST", "/v1/users/alice-k/rotate").json["api_key"]
-        self.refused(self.d.http("GET", "/v1/jobs", key=alice), 401, "unauthenticated")
+        self.refused(self.d.http("GET", "/v1/jobs", key=alice), 401, "invalid-key")
         self.assertEqual(self.d.http("GET", "/v1/jobs", key=fresh).status, 200)
         self.assertEqual(self.d.http("GET", "/v1/users", key=fresh).status, 403)
 

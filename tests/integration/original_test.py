@@ -232,7 +232,11 @@ class Original(harness.Case):
         job = d.http("POST", "/submit_inference_job", {"model_path": "org/m", "tensor_parallel_size": 2}, key=key,
                      connection=connection).json
         self.assertEqual(len(job["gpu_ids"]), 2)
-        command = d.job(job["job_id"])["spec"]["command"]
+        d.wait_state(job["job_id"], "running")
+        peer = http.client.HTTPConnection("127.0.0.1", job["port"])
+        peer.request("GET", "/")
+        command = json.loads(peer.getresponse().read())["argv"]
+        peer.close()
         self.assertIn("--trust-remote-code", command)
         self.assertNotIn("--max-model-len", command)
         self.assertEqual(command[command.index("--util") + 1], "0.9")

@@ -44,7 +44,8 @@ Task<Response> compat_register(Core& core, Request& request) {
                                   "String should match pattern '[a-z_][a-z0-9_-]{0,31}'",
                                   json::string(name->substr(0, 100)));
   }
-  auto made = co_await core.daemon().register_user(std::string(*name));
+  std::string wanted(*name);
+  auto made = co_await core.daemon().register_user(std::move(wanted));
   if (!made) {
     if (made.error().code == Errc::conflict) {
       co_return plain_error(400, "Username '" + std::string(*name) + "' already exists");

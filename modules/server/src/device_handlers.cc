@@ -18,7 +18,8 @@ Task<Response> get_devices(Core& core, Request& request) {
 }
 
 Task<Response> release_device(Core& core, Request& request) {
-  auto devices = co_await core.daemon().release_device(request.caller, request.path.at("id"));
+  std::string id = request.path.at("id");
+  auto devices = co_await core.daemon().release_device(request.caller, std::move(id));
   if (!devices) co_return problem(devices.error());
   co_return Response{.body = model::json_text(*devices)};
 }

@@ -153,7 +153,7 @@ class LogStream {
     while (!stopped()) {
       const bool over = job_over();  // before the look: a log that came meanwhile is then not missed
       auto folder = core_.daemon().log_folder(request_.caller, options_.id);
-      if (!folder && folder.error().code != Errc::not_found) co_return folder.error();
+      if (!folder && folder.error().type != "no-log") co_return folder.error();
       if (folder) {
         auto reader = process::LogReader::open(*folder);
         if (reader) {

@@ -47,12 +47,14 @@ Task<Response> import_user(Core& core, Request& request) {
 }
 
 Task<Response> rotate_user(Core& core, Request& request) {
-  auto made = co_await core.daemon().rotate_user(request.caller, request.path.at("name"));
+  std::string name = request.path.at("name");
+  auto made = co_await core.daemon().rotate_user(request.caller, std::move(name));
   co_return answer(made);
 }
 
 Task<Response> delete_user(Core& core, Request& request) {
-  auto gone = co_await core.daemon().revoke_user(request.caller, request.path.at("name"));
+  std::string name = request.path.at("name");
+  auto gone = co_await core.daemon().revoke_user(request.caller, std::move(name));
   co_return answer(gone);
 }
 
