@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <boost/json.hpp>
+#include <charconv>
 
 #include "compat.h"
 #include "core.h"
@@ -24,7 +25,12 @@ struct Submit {
   Duration wait;
 };
 
-std::string number_text(double value) { return json::serialize(json::value(value)); }
+// "0.9", as the original writes it, where a JSON library may say 9E-1.
+std::string number_text(double value) {
+  char text[64];
+  const auto end = std::to_chars(text, text + sizeof text, value);
+  return std::string(text, end.ptr);
+}
 
 std::string count_message(std::int64_t asked, std::size_t there) {
   return "num_gpus is " + std::to_string(asked) + ", but this server has " + std::to_string(there) +
