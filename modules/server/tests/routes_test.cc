@@ -20,8 +20,11 @@ TEST(Routes, EveryOneMatchesItself) {
   std::set<std::pair<std::string_view, std::string_view>> seen;
   for (const Route& route : routes()) {
     EXPECT_TRUE(seen.emplace(route.method, route.pattern).second) << route.pattern << " stands twice";
-    Request one = request(std::string(route.method),
-                          std::string(route.pattern == "/v1/users/{name}" ? "/v1/users/x" : route.pattern));
+    std::string target(route.pattern);
+    if (const std::size_t begin = target.find('{'); begin != std::string::npos) {
+      target.replace(begin, target.find('}') - begin + 1, "00000000");
+    }
+    Request one = request(std::string(route.method), target);
     const Match found = match(one);
     ASSERT_NE(found.route, nullptr) << route.pattern;
     EXPECT_EQ(found.route->pattern, route.pattern);
@@ -34,7 +37,8 @@ TEST(Routes, NeedAKeyButForTheFewThatAreOpen) {
     const std::set<std::string_view> expected = {"/healthz",      "/readyz", "/metrics",
                                                  "/openapi.json", "/",       "/register"};
     EXPECT_EQ(open, expected.contains(route.pattern)) << route.pattern;
-    if (route.pattern.starts_with("/v1/")) EXPECT_EQ(route.access, Access::caller) << route.pattern;
+    if (!route.pattern.starts_with("/v1/")) continue;
+    EXPECT_EQ(route.access, Access::caller) << route.pattern;
   }
 }
 
