@@ -1,9 +1,10 @@
 #include "ebb/base/clock.h"
 
-#include <charconv>
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
-#include <fstream>
+
+#include "ebb/base/files.h"
 
 namespace ebb {
 namespace {
@@ -95,10 +96,11 @@ std::optional<WallTime> parse_time(std::string_view text) {
 
 const std::string& boot_id() {
   static const std::string id = [] {
-    std::ifstream file("/proc/sys/kernel/random/boot_id");
-    std::string line;
-    std::getline(file, line);
-    return line;
+    // Not by a stream of the C++ library, which the keeper would then carry.
+    auto text = read_file("/proc/sys/kernel/random/boot_id");
+    if (!text) return std::string();
+    text->erase(std::min(text->find('\n'), text->size()));
+    return *std::move(text);
   }();
   return id;
 }

@@ -66,6 +66,9 @@ Result<void> replace_file(const std::filesystem::path& path, std::string_view da
     ::unlink(temporary.c_str());
     return error;
   };
+  // The umask must not narrow what the caller asked for.
+  if (::fchmod(fd->get(), mode) != 0)
+    return give_up(errno_error(errno, "cannot chmod " + temporary.string()));
   if (auto written = write_all(fd->get(), data); !written) {
     return give_up({written.error().code, temporary.string() + ": " + written.error().message, {}, {}});
   }
@@ -74,7 +77,8 @@ Result<void> replace_file(const std::filesystem::path& path, std::string_view da
     return give_up(errno_error(errno, "cannot rename to " + path.string()));
   }
   if (durable) {
-    auto folder = open_file(path.parent_path(), O_RDONLY | O_DIRECTORY);
+    const auto parent = path.parent_path();
+    auto folder = open_file(parent.empty() ? "." : parent, O_RDONLY | O_DIRECTORY);
     if (!folder) return std::move(folder).error();
     if (::fsync(folder->get()) != 0) return errno_error(errno, "cannot fsync the folder of " + path.string());
   }
@@ -82,6 +86,8 @@ Result<void> replace_file(const std::filesystem::path& path, std::string_view da
 }
 
 Result<void> make_directories(const std::filesystem::path& path, mode_t mode) {
+  // With a slash at its end a path is its own parent, which would be made with a parent's mode.
+  if (!path.has_filename() && path.has_relative_path()) return make_directories(path.parent_path(), mode);
   if (::mkdir(path.c_str(), mode) == 0) {
     // The umask must not widen or narrow what the caller asked for.
     if (::chmod(path.c_str(), mode) != 0) return errno_error(errno, "cannot chmod " + path.string());

@@ -169,7 +169,8 @@ std::string write_duration(Duration duration) {
 }
 
 std::string format_size(std::int64_t bytes) {
-  constexpr std::array kNames = {" B", " KiB", " MiB", " GiB", " TiB", " PiB"};
+  // Only units that parse_size() knows.
+  constexpr std::array kNames = {" B", " KiB", " MiB", " GiB", " TiB"};
   double value = double(bytes);
   std::size_t unit = 0;
   while (value >= 1024 && unit + 1 < kNames.size()) {
