@@ -89,7 +89,11 @@ class Daemon:
         self.port = None
         self.log = self.dir / "serve.log"
         if start:
-            self.start()
+            try:
+                self.start()
+            except BaseException:
+                self.cleanup()
+                raise
 
     def write_config(self, text):
         """The test's text wins: keys of ours that it names are left out."""
