@@ -1,6 +1,7 @@
 """What ./demo shows, once everything is built: two trainings, one Ctrl+C, and the proof. Standard library only."""
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -21,10 +22,34 @@ from terminal import Failed, Terminal, say
 
 DIGITS = pathlib.Path(__file__).resolve().parents[2] / "examples" / "digits"
 EPOCHS = 5
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """Somebody ends the demo itself."""
+    """Somebody ends the demo itself. Not raised within `with Interrupted.later()`, but at its end: what is being
+    started is then known, and will be ended."""
+
+    _held = 0
+    _came = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def later(cls):
+        cls._held += 1
+        try:
+            yield
+        finally:
+            cls._held -= 1
+        if cls._came and not cls._held:
+            cls.on_signal(cls._came, None)
+
+    @classmethod
+    def on_signal(cls, number, _frame):
+        cls._came = number
+        if not cls._held:
+            for other in ENDINGS:
+                signal.signal(other, signal.SIG_IGN)  # the way out is short and bounded; no second one may cut it
+            raise cls(number)
 
 
 def title(text):
@@ -45,11 +70,11 @@ class Checks:
 
 
 class Demo:
-    def __init__(self, options):
+    def __init__(self, options, checks):
         self.bin = pathlib.Path(options.bin).resolve()
         self.python = os.path.abspath(options.python)  # not resolved: a venv is found by its link
         self.gpus = options.gpus or ("auto" if gpu_memory() else "declared:4")
-        self.checks = Checks()
+        self.checks = checks
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ebb-demo-"))
         self.state = self.folder / "state"
         # Under this name the programs run: it stands in every command line of the demo, and in no other's.
@@ -86,9 +111,10 @@ class Demo:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, open(self.folder / "serve.log", "ab") as log:
             (self.folder / "notify").unlink(missing_ok=True)
             notify.bind(str(self.folder / "notify"))
-            self.daemon = subprocess.Popen([self.bin / "ebb", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                           start_new_session=True,
-                                           env=self.env | {"NOTIFY_SOCKET": str(self.folder / "notify")})
+            with Interrupted.later():
+                self.daemon = subprocess.Popen([self.bin / "ebb", *words], stdin=subprocess.DEVNULL, stdout=log,
+                                               stderr=log, start_new_session=True,
+                                               env=self.env | {"NOTIFY_SOCKET": str(self.folder / "notify")})
             threading.Thread(target=self._tell_of_an_end, args=[str(self.folder / "notify")], daemon=True).start()
             notify.settimeout(30)
             said = ""
@@ -121,9 +147,9 @@ class Demo:
                  "data_path=digits", f"num_epochs={EPOCHS}", "reward_url={sidecar.reward.url}", "status_port={port}"]
         words[words.index("--sidecar") + 1] = "reward=" + words[words.index("--sidecar") + 1]
         say(f"   $ ebb {shlex.join(words).replace(str(digits), 'digits').replace(self.python, 'python3')}")
-        terminal = Terminal(name, [str(self.bin / "ebb"), *words], self.env)
-        self.terminals.append(terminal)
-        return terminal
+        with Interrupted.later():
+            self.terminals.append(Terminal(name, [str(self.bin / "ebb"), *words], self.env))
+        return self.terminals[-1]
 
     def middle_of_an_epoch(self, port):
         """Returns when the training on `port` says that it is half through an epoch after the first."""
@@ -251,39 +277,37 @@ class Demo:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def interrupt(number, _frame):
-    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(other, signal.SIG_IGN)  # the way out is short and bounded; a second one must not cut it
-    raise Interrupted(number)
-
-
 def main():
     parser = argparse.ArgumentParser(prog="./demo", description="The main job, on real input.")
     parser.add_argument("--bin", required=True, help="folder of the programs ebb and ebb-keeper")
     parser.add_argument("--python", required=True, help="a Python with numpy and scikit-learn")
     parser.add_argument("--gpus", help="as for ebb serve: auto, 0,1, declared:4")
     options = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    for number in ENDINGS:
+        signal.signal(number, Interrupted.on_signal)
     started = time.monotonic()
-    demo = Demo(options)
+    checks, demo = Checks(), None
     try:
+        with Interrupted.later():
+            demo = Demo(options, checks)
         demo.run()
     except Interrupted as interrupted:
         say("\n   demo: interrupted; ending what it started")
-        demo.clean_up()
+        if demo:
+            demo.clean_up()
         signal.signal(interrupted.args[0], signal.SIG_DFL)
         os.kill(os.getpid(), interrupted.args[0])
     except (Failed, OSError, subprocess.TimeoutExpired, http.client.HTTPException) as error:
-        demo.checks.that(False, str(error))
+        checks.that(False, str(error))
     finally:
         try:
-            demo.clean_up()
+            if demo:
+                demo.clean_up()
         except (Failed, OSError) as error:
-            demo.checks.that(False, f"the demo cleans up after itself: {error}")
-    title(f"{'all of it held' if not demo.checks.failed else 'NOT TRUE: ' + '; '.join(demo.checks.failed)} "
+            checks.that(False, f"the demo cleans up after itself: {error}")
+    title(f"{'all of it held' if not checks.failed else 'NOT TRUE: ' + '; '.join(checks.failed)} "
           f"({time.monotonic() - started:.0f} s)")
-    return 1 if demo.checks.failed else 0
+    return 1 if checks.failed else 0
 
 
 if __name__ == "__main__":
