@@ -1,5 +1,7 @@
 #include "ebb/process/census.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "census_detail.h"
@@ -77,6 +79,13 @@ bool is_orphan(const ProcessTable& table, pid_t ppid) {
 }
 
 }  // namespace
+
+std::string unseen_of(const char* what, std::size_t processes) {
+  // Root is refused only by what runs in a user namespace that is not below ours, or is just ending.
+  return "the " + std::string(what) + " of " + std::to_string(processes) +
+         (::geteuid() == 0 ? " processes that even root may not look at"
+                           : " processes of other users; root sees them");
+}
 
 ProcessTable read_process_table() {
   ProcessTable table;
@@ -177,10 +186,7 @@ Census take_census(const CensusPlaces& places) {
   }
   find_folders(census);
   const ProcessTable table = read_process_table();
-  if (table.closed > 0) {
-    census.unseen.push_back("the environment of " + std::to_string(table.closed) +
-                            " processes of other users; root sees them");
-  }
+  if (table.closed > 0) census.unseen.push_back(unseen_of("environment", table.closed));
   find_processes(table, census);
   find_cgroups(census);
   find_held(table, census);

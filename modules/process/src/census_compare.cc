@@ -76,6 +76,9 @@ class Comparison {
         add(Kind::keeper, "keeper " + pid, "of " + of_attempt(process.attempt),
             "start the daemon, which takes it over, or end it and its job: kill " + pid, process.attempt,
             process.identity);
+      } else if (process.zombie && process.ppid == 1) {
+        continue;  // killed and ended; process 1 reaps when it comes to it, and until then a number is all it
+                   // has
       } else if (process.zombie) {
         add(Kind::process, "zombie " + name_of(process),
             "of " + of_attempt(process.attempt) + "; " + found_by(process.evidence),
@@ -126,6 +129,8 @@ class Comparison {
 
   void locks() {
     for (const CensusLock& lock : census_.locks) {
+      // A daemon has further locks of its own beside those of leased things.
+      if (!lock.name.starts_with("gpu-") && !lock.name.starts_with("port-")) continue;
       for (const CensusHolder& holder : lock.holders) {
         const auto at = by_pid_.find(holder.pid);
         const CensusProcess* process = at == by_pid_.end() ? nullptr : at->second;

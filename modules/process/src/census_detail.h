@@ -39,6 +39,9 @@ void find_folders(Census& census);
 /// Locks, listeners and their holders: one walk over all descriptors.
 void find_held(const ProcessTable& table, Census& census);
 
+/// "the descriptors of 12 processes of other users; root sees them"
+[[nodiscard]] std::string unseen_of(const char* what, std::size_t processes);
+
 /// The mount points of /proc/self/mountinfo, with its octal escapes undone.
 [[nodiscard]] std::vector<std::string> parse_mount_points(std::string_view mountinfo);
 

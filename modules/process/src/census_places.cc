@@ -218,10 +218,7 @@ void find_held(const ProcessTable& table, Census& census) {
     for (const auto& [pid, row] : table.rows) look_at_descriptors(row, wanted, census, closed);
   }
   std::erase_if(census.locks, [](const CensusLock& lock) { return lock.holders.empty(); });
-  if (closed > 0) {
-    census.unseen.push_back("the descriptors of " + std::to_string(closed) +
-                            " processes of other users; root sees them");
-  }
+  if (closed > 0) census.unseen.push_back(unseen_of("descriptors", closed));
   std::map<std::uint64_t, AttemptId> groups;
   for (const CensusCgroup& group : census.cgroups) {
     for (const std::uint64_t id : cgroup_ids_below(group.path)) groups.emplace(id, group.attempt);

@@ -289,6 +289,15 @@ TEST_F(CensusTest, FindsWhoHoldsALock) {
     EXPECT_THAT(locks(expected), IsEmpty());
   }
   {
+    const Idle daemon([&] {
+      const int fd = ::open((dir_ / "locks/daemon-0").c_str(), O_RDWR | O_CREAT, 0600);
+      EXPECT_EQ(::flock(fd, LOCK_EX | LOCK_NB), 0);
+    });
+    Expected expected;
+    expected.daemon = daemon.pid();
+    EXPECT_THAT(locks(expected), IsEmpty()) << "a daemon's lock that is no lease";
+  }
+  {
     const Idle job(marked(hold));
     Expected expected = living();
     expected.locks = {"port-38001"};
@@ -361,6 +370,23 @@ TEST_F(CensusTest, CountsOnlyWhatIsThereTwice) {
   const auto sure = confirm(first, leftovers());
   ASSERT_EQ(sure.size(), 1u);
   EXPECT_THAT(sure[0].what, HasSubstr(std::to_string(stays.pid())));
+}
+
+TEST_F(CensusTest, AZombieCountsUnlessProcessOneIsToReapIt) {
+  Census census;
+  CensusProcess process;
+  process.identity.pid = 4711;
+  process.comm = "python3";
+  process.zombie = process.ours = true;
+  process.attempt = id_;
+  process.ppid = 4710;
+  census.processes = {process};
+  const auto left = compare(census, {});
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(left[0].what, "zombie 4711 (python3)");
+  EXPECT_THAT(left[0].advice, HasSubstr("4710"));
+  census.processes[0].ppid = 1;
+  EXPECT_THAT(compare(census, {}), IsEmpty());
 }
 
 TEST_F(CensusTest, ALivingAttemptWithoutAKeeperIsMissing) {
