@@ -25,6 +25,7 @@ const std::initializer_list<Command> kCommands = {
     {"user", "users and their API keys", user_main},
     {"drain", "take no new jobs and start none", drain_main},
     {"resume", "take and start jobs again", resume_main},
+    {"audit", "look for leftovers from outside; exit 1 if there are any", audit_main},
     {"doctor", "what this machine gives to Ebb, and what to do about each lack", doctor_main},
     {"serve", "the daemon, in the foreground", serve_main},
     {"config", "check or print the daemon's configuration", config_main},

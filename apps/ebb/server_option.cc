@@ -18,6 +18,11 @@ Result<client::Endpoint::Kind> ServerOption::kind() const {
   return candidates->front().kind;  // all are of one kind
 }
 
+bool ServerOption::named() const {
+  const auto here = client::Surroundings::of_process();
+  return !server_.empty() || here.ebb_server || here.ebb_socket;
+}
+
 Result<JobAnswer> ask_about_job(client::Client& client, const std::string& word, const std::string& target,
                                 const std::string& method, Duration deadline) {
   auto id = client::resolve_job(client, word);

@@ -14,6 +14,8 @@ class ServerOption {
   [[nodiscard]] Result<client::Client> connect() const { return client::Client::connect(server_); }
   /// Whether the daemon will be asked over a socket or TCP, before anything is connected.
   [[nodiscard]] Result<client::Endpoint::Kind> kind() const;
+  /// Whether the user has named one, by the option or by a variable.
+  [[nodiscard]] bool named() const;
   [[nodiscard]] const std::string& value() const noexcept { return server_; }
 
  private:

@@ -15,7 +15,8 @@ constexpr std::string_view kAlive = "queued,starting,running,releasing";
 
 std::string age(const model::Job& job, WallTime now) {
   const auto since = [](WallTime from, WallTime to) {
-    return format_duration(std::chrono::floor<std::chrono::seconds>(std::max(to - from, Duration(0))));
+    const auto whole = std::chrono::floor<std::chrono::seconds>(std::max(to - from, Duration(0)));
+    return whole.count() == 0 ? std::string("0 s") : format_duration(whole);
   };
   if (job.ended_at) return since(job.started_at.value_or(job.submitted_at), *job.ended_at);
   return since(job.started_at.value_or(job.submitted_at), now);

@@ -39,7 +39,8 @@ std::string status_text(const model::Job& job) {
   if (job.pid) line("pid", std::to_string(*job.pid));
   if (job.attempt > 0) line("attempt", std::to_string(job.attempt));
   line("tier", job.tier.value_or(""));
-  if (job.owner) line("owner", job.owner->connected ? "connected" : "its lease is running out");
+  if (job.owner && !model::is_terminal(job.state))
+    line("owner", job.owner->connected ? "connected" : "its lease is running out");
   line("submitted", format_time(job.submitted_at));
   if (job.started_at) line("started", format_time(*job.started_at));
   if (job.ended_at) line("ended", format_time(*job.ended_at));
