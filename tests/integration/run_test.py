@@ -174,8 +174,14 @@ class Run(harness.Case):
         wait_for(lambda: d.job(mine)["why"])
         d.ebb("cancel", holder["id"], check=True)
         first = run.stdout.readline()
+        before = ""
+        for line in run.stderr:
+            before += line
+            if " runs on " in line:
+                break
         run.send_signal(signal.SIGINT)
         status, out, err = self.finish(run)
+        err = before + err
         self.assertEqual(status, -signal.SIGINT)
         lines = err.splitlines()
         patterns = [r"ebb: reward is up at http://127.0.0.1:\d+ \(\d+\.\d s\)",
