@@ -17,6 +17,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string_view>
 
@@ -35,6 +36,7 @@ constexpr std::array kPosixFolders = {std::pair{Kind::posix_shm, "/dev/shm"},
 // System V times count whole seconds: an object of the attempt's first second seems older than the attempt.
 constexpr auto kCoarse = std::chrono::seconds(1);
 constexpr std::size_t kMostObjects = 100'000;
+constexpr std::size_t kLargestMaps = 64 << 20;
 
 // The words of each line by the names in the file's first line, since their order differs between the three.
 using Row = std::map<std::string_view, std::string_view>;
@@ -76,25 +78,44 @@ WallTime time_of(const struct statx_timestamp& time) {
   return WallTime(std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_nsec / 1000));
 }
 
+// The file of one line of /proc/PID/maps: "start-end perms offset MAJOR:MINOR inode path"; nothing for
+// memory.
+std::optional<FileKey> mapped_file(std::string_view line) {
+  const auto fields = words(line);
+  if (fields.size() < 6) return std::nullopt;
+  const std::size_t colon = fields[3].find(':');
+  if (colon == std::string_view::npos) return std::nullopt;
+  const auto number = [](std::string_view text, int base) {
+    std::uint64_t value = 0;
+    std::from_chars(text.data(), text.data() + text.size(), value, base);
+    return value;
+  };
+  const auto major_number = static_cast<unsigned>(number(fields[3].substr(0, colon), 16));
+  const auto minor_number = static_cast<unsigned>(number(fields[3].substr(colon + 1), 16));
+  return FileKey{makedev(major_number, minor_number), number(fields[4], 10)};
+}
+
 // Which of the files some process has open or mapped, as far as we may look.
 std::set<FileKey> files_in_use(const std::set<FileKey>& wanted) {
   std::set<FileKey> used;
   const auto pids = list_pids();
   if (!pids || wanted.empty()) return used;
-  const auto look = [&](const std::string& folder) {
+  const auto add = [&](const FileKey& file) {
+    if (wanted.contains(file)) used.insert(file);
+  };
+  for (const pid_t pid : *pids) {
+    const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
     const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(folder.c_str()), &::closedir);
     while (const dirent* entry = dir ? ::readdir(dir.get()) : nullptr) {
       struct stat found{};
-      // The links of map_files and fd lead to the file itself, whatever it is called by now.
-      if (::fstatat(::dirfd(dir.get()), entry->d_name, &found, 0) == 0 &&
-          wanted.contains({found.st_dev, found.st_ino})) {
-        used.insert({found.st_dev, found.st_ino});
-      }
+      // The link leads to the file itself, whatever it is called by now.
+      if (::fstatat(::dirfd(dir.get()), entry->d_name, &found, 0) == 0) add({found.st_dev, found.st_ino});
     }
-  };
-  for (const pid_t pid : *pids) {
-    look("/proc/" + std::to_string(pid) + "/fd");
-    look("/proc/" + std::to_string(pid) + "/map_files");
+    // Not by the links in map_files, which only a privileged process may follow.
+    const auto maps = read_proc_file(pid, "maps", kLargestMaps);
+    for (const std::string_view line : maps ? split(*maps, '\n') : std::vector<std::string_view>()) {
+      if (const auto file = mapped_file(line)) add(*file);
+    }
   }
   return used;
 }
