@@ -44,8 +44,9 @@ def measure(_runs):
 
         job = daemon.submit(["/bin/sleep", "60"])["id"]
         daemon.wait_state(job, "running")
+        # A keeper's command line names its attempt; the process that they are forked from is none of them.
         keepers = [child for child in children(pid)
-                   if pathlib.Path(f"/proc/{child}/comm").read_text().startswith("ebb-keeper")]
+                   if f"{job}.1" in pathlib.Path(f"/proc/{child}/cmdline").read_text()]
         if len(keepers) != 1:
             raise lib.Unmeasured(f"{len(keepers)} keepers among the daemon's children, not 1")
         inits = [private_kib(child) for child in children(keepers[0])]

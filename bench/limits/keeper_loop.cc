@@ -34,7 +34,7 @@ Slot start(const Containment& containment, const std::string& program, const std
   LaunchSpec spec;
   spec.label = std::to_string(number);
   spec.argv = {"/bin/true"};
-  spec.workdir = "/";
+  spec.workdir.assign(1, '/');  // g++ 12 takes the assignment of a literal for an overlapping copy
   spec.attempt_dir = folder + "/" + spec.label;
   spec.grace = std::chrono::seconds(2);
   spec.kill_timeout = std::chrono::seconds(5);

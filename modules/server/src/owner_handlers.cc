@@ -137,12 +137,9 @@ Result<Opening> open_stream(Core& core, const Request& request, JobId id) {
     opening.hold = std::move(*hold);
     return opening;
   }
-  // It may have ended just now; anything else is the caller's to know.
-  auto again = core.daemon().job(request.caller, id);
-  if (again && model::is_terminal(again->state)) {
-    opening.job = std::move(*again);
-    return opening;
-  }
+  // It may have ended just now, and its end may still be on the way to the disk: then there is nothing to
+  // hold any longer, but the stream waits for that end and tells it. Anything else is the caller's to know.
+  if (hold.error().type == "ended") return opening;
   return hold.error();
 }
 
