@@ -30,6 +30,7 @@ namespace {
 
 constexpr std::size_t kLargestAnswer = 64 << 20;
 constexpr std::size_t kChunk = 64 << 10;
+constexpr std::size_t kReadAtOnce = 16 << 10;
 constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 
 Error lost(const Endpoint& endpoint, std::string_view what) {
@@ -55,7 +56,9 @@ class Connection::Impl : public std::enable_shared_from_this<Impl> {
   using Parser = http::response_parser<http::buffer_body>;
 
   Impl(asio::io_context& io, Endpoint to, std::string bearer)
-      : socket(io), timer(io), endpoint(std::move(to)), key(std::move(bearer)) {}
+      : socket(io), timer(io), endpoint(std::move(to)), key(std::move(bearer)) {
+    buffer.reserve(kReadAtOnce);  // Beast reads as much at once as fits
+  }
 
   // Closes the socket when the deadline passes before it is destroyed, which ends whatever waits on it.
   class Alarm {
@@ -105,6 +108,12 @@ class Connection::Impl : public std::enable_shared_from_this<Impl> {
     co_return Result<void>();
   }
 
+  // Asio makes sockets that a child would inherit.
+  void open_socket(int family, int protocol, error_code& error) {
+    socket.open(asio::generic::stream_protocol(family, protocol), error);
+    if (!error) ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);
+  }
+
   Task<void> connect_socket(error_code& error) {
     std::string path = endpoint.path;
     UniqueFd folder;
@@ -124,7 +133,7 @@ class Connection::Impl : public std::enable_shared_from_this<Impl> {
     const asio::local::stream_protocol::endpoint address(path);
     asio::steady_timer pause(socket.get_executor());
     while (true) {
-      socket.open(asio::generic::stream_protocol(AF_UNIX, 0), error);
+      open_socket(AF_UNIX, 0, error);
       if (error) co_return;
       co_await socket.async_connect(address, asio::redirect_error(asio::use_awaitable, error));
       if (error != asio::error::try_again || expired) co_return;
@@ -149,7 +158,7 @@ class Connection::Impl : public std::enable_shared_from_this<Impl> {
     }
     for (const auto& address : addresses) {
       close();
-      socket.open(asio::generic::stream_protocol(address.endpoint().protocol().family(), IPPROTO_TCP), error);
+      open_socket(address.endpoint().protocol().family(), IPPROTO_TCP, error);
       if (error) continue;
       co_await socket.async_connect(address.endpoint(), asio::redirect_error(asio::use_awaitable, error));
       if (!error) {
