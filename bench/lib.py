@@ -80,7 +80,7 @@ class Spooler:
     """task-spooler (Debian's tsp) with a server of its own."""
 
     def __init__(self, where, slots):
-        self.env = {"PATH": "/usr/bin:/bin", "TS_SOCKET": str(where / "tsp"), "TMPDIR": str(where),
+        self.env = {"PATH": "/usr/bin:/bin", "TS_SOCKET": str(where / "tsp.socket"), "TMPDIR": str(where),
                     "TS_SLOTS": str(slots), "TS_MAXFINISHED": "10"}
         if not shutil.which("tsp", path=self.env["PATH"]):
             raise Unmeasured("task-spooler is not installed; run scripts/setup")
