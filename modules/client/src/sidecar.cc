@@ -1,6 +1,7 @@
 #include "ebb/client/sidecar.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -22,6 +23,9 @@ namespace ebb::client {
 namespace asio = boost::asio;
 
 namespace {
+
+// How long a keeper that has nothing left to do may take to exit.
+constexpr int kKeeperExitMs = 1000;
 
 constexpr std::uint64_t kLogLimit = 64 << 20;
 
@@ -66,6 +70,13 @@ class Sidecar::Impl : public std::enable_shared_from_this<Impl> {
 
   ~Impl() {
     readable_.release();  // the link owns the descriptor
+    if (!end || !*end || !(*end)->complete) return;
+    // Its tree is gone, so the keeper goes when the connection does: reaped, it leaves no zombie behind.
+    {
+      const process::KeeperLink closed = std::move(keeper_.link);
+    }
+    pollfd exited{.fd = keeper_.pidfd.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&exited, 1, kKeeperExitMs) == 1) (void)process::reap_keeper(keeper_);
   }
 
   void listen() {
