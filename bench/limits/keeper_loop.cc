@@ -2,6 +2,7 @@
 // machine gives, AT_ONCE at a time, with no daemon and no database; prints the seconds that it took.
 
 #include <poll.h>
+#include <time.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -29,11 +30,11 @@ struct Slot {
   LaunchSpec spec;
 };
 
-Slot start(const Containment& containment, const std::string& program, const std::string& folder,
-           int number) {
+Slot start(const Containment& containment, const std::string& program, const std::string& folder, int number,
+           const std::vector<std::string>& argv) {
   LaunchSpec spec;
   spec.label = std::to_string(number);
-  spec.argv = {"/bin/true"};
+  spec.argv = argv;
   spec.workdir.assign(1, '/');  // g++ 12 takes the assignment of a literal for an overlapping copy
   spec.attempt_dir = folder + "/" + spec.label;
   spec.grace = std::chrono::seconds(2);
@@ -72,7 +73,7 @@ void loop(const Containment& containment, const std::string& program, const std:
   std::vector<Slot> slots;
   for (int started = 0; started < jobs || !slots.empty();) {
     while (started < jobs && slots.size() < at_once) {
-      slots.push_back(start(containment, program, folder, started++));
+      slots.push_back(start(containment, program, folder, started++, {"/bin/true"}));
     }
     std::vector<pollfd> wait;
     for (const Slot& slot : slots)
@@ -86,12 +87,38 @@ void loop(const Containment& containment, const std::string& program, const std:
   }
 }
 
+void end(Slot& slot) {
+  if (const auto sent = slot.keeper.link.send(Kill{.reason = "switch"}); !sent) give_up(sent.error().message);
+  do {
+    pollfd wait{.fd = slot.keeper.link.fd(), .events = POLLIN, .revents = 0};
+    if (::poll(&wait, 1, 20000) <= 0) give_up("nothing happened for 20 s");
+  } while (!advance(slot));
+}
+
+void switch_on_lines(const Containment& containment, const std::string& program, const std::string& folder,
+                     const std::vector<std::string>& argv) {
+  int number = 0;
+  Slot slot = start(containment, program, folder, number++, argv);
+  while (std::getchar() != EOF) {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    std::printf("%lld\n", static_cast<long long>(now.tv_sec) * 1000000000 + now.tv_nsec);
+    std::fflush(stdout);
+    end(slot);
+    slot = start(containment, program, folder, number++, argv);
+  }
+  end(slot);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  const bool switches = argc == 4 && std::string(argv[1]) == "switch";
   const int jobs = argc == 3 ? std::atoi(argv[1]) : 0;
   const int at_once = argc == 3 ? std::atoi(argv[2]) : 0;
-  if (jobs < 1 || jobs > 100000 || at_once < 1 || at_once > 256) give_up("usage: keeper_loop JOBS AT_ONCE");
+  if (!switches && (jobs < 1 || jobs > 100000 || at_once < 1 || at_once > 256)) {
+    give_up("usage: keeper_loop JOBS AT_ONCE | keeper_loop switch PROGRAM ARGUMENT");
+  }
   std::string folder = (std::filesystem::temp_directory_path() / "ebb-keeper-loop-XXXXXX").string();
   if (::mkdtemp(folder.data()) == nullptr) give_up("cannot make " + folder);
   const auto program = find_program("ebb-keeper");
@@ -100,9 +127,13 @@ int main(int argc, char** argv) {
   if (!containment) give_up(containment.error().message);
 
   const BootTime begin = BootClock::now();
-  loop(*containment, program->string(), folder, jobs, static_cast<std::size_t>(at_once));
-  const std::chrono::duration<double> took = BootClock::now() - begin;
+  if (switches) {
+    switch_on_lines(*containment, program->string(), folder, {argv[2], argv[3]});
+  } else {
+    loop(*containment, program->string(), folder, jobs, static_cast<std::size_t>(at_once));
+    const std::chrono::duration<double> took = BootClock::now() - begin;
+    std::printf("%.6f\n", took.count());
+  }
   remove_bases(*containment);
   std::filesystem::remove_all(folder);
-  std::printf("%.6f\n", took.count());
 }
