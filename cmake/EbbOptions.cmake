@@ -35,6 +35,12 @@ endif()
 # A compiler cache where there is one: a rebuild after switching branches then costs seconds.
 find_program(EBB_CCACHE ccache)
 if(EBB_CCACHE)
-  set(CMAKE_C_COMPILER_LAUNCHER "${EBB_CCACHE}")
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${EBB_CCACHE}")
+  # Paths relative to the source tree, so that every checkout shares what one of them compiled.
+  set(launcher "${CMAKE_COMMAND}" -E env "CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}" CCACHE_NOHASHDIR=1
+               "CCACHE_SLOPPINESS=pch_defines,time_macros" "${EBB_CCACHE}")
+  set(CMAKE_C_COMPILER_LAUNCHER "${launcher}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${launcher}")
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)  # lets it see through precompiled headers
+  endif()
 endif()
