@@ -1,6 +1,8 @@
 #include "ebb/daemon/daemon.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -258,6 +260,52 @@ TEST_F(DaemonTest, AServerIsRunningOnlyWhenItAnswersItself) {
     auto never = co_await daemon.submit(who, std::move(silent));
     const model::Report report = co_await ended(daemon, who, never->job.id);
     EXPECT_EQ(report.reason.kind, model::StopKind::start_failed) << model::json_text(report);
+  });
+}
+
+// The original took any process that answered on the port for its job's server.
+TEST_F(DaemonTest, AForeignListenerOnTheLeasedPortIsNamedAndNeverTakenForTheServer) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    Submission request = job({"/bin/sleep", "1000"});
+    request.request.ports = 1;
+    request.request.ready = model::Ready{.path = "/", .timeout_s = 20};
+    const JobId id = (co_await daemon.submit(who, std::move(request)))->job.id;
+    const model::Job starting = co_await in_state(daemon, who, id, model::JobState::starting);
+    EXPECT_EQ(starting.ports.size(), 1u);
+    if (starting.ports.empty()) co_return;
+    UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const int on = 1;
+    ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(starting.ports.front()));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::listen(listener.get(), 8), 0);
+    const model::Report report = co_await ended(daemon, who, id);
+    EXPECT_EQ(report.reason.kind, model::StopKind::start_failed) << model::json_text(report);
+    EXPECT_NE(report.reason.detail.value_or("").find("pid " + std::to_string(::getpid())), std::string::npos)
+        << model::json_text(report);
+  });
+}
+
+// The original noticed a server's death only when somebody asked about the job.
+TEST_F(DaemonTest, TheDeathOfAServerEndsItsJobWithoutBeingAskedFor) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    Submission request = job({"/bin/sleep", "1000"});
+    request.request.gpus = 4;
+    const JobId id = (co_await daemon.submit(who, std::move(request)))->job.id;
+    const model::Job running = co_await in_state(daemon, who, id, model::JobState::running);
+    EXPECT_GT(running.pid.value_or(0), 0);
+    if (!running.pid) co_return;
+    Submission next = job({"/bin/true"});
+    next.request.gpus = 4;
+    const JobId waiter = (co_await daemon.submit(who, std::move(next)))->job.id;
+    ::kill(*running.pid, SIGKILL);
+    EXPECT_EQ((co_await ended(daemon, who, waiter)).reason.kind, model::StopKind::completed);
+    EXPECT_EQ((co_await ended(daemon, who, id)).exit.signal, SIGKILL);
   });
 }
 
