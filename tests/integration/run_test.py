@@ -313,7 +313,8 @@ class Run(harness.Case):
 
     def test_ctrl_z_stands_the_owners_clock_still(self):
         d = self.daemon()
-        run = self.start_run(d, "--owner-lease", "1s", "--", "sleep", "1000")
+        # A group of its own, whose parent is in another one of this session: the kernel stops no orphaned group.
+        run = self.start_run(d, "--owner-lease", "1s", "--", "sleep", "1000", process_group=0)
         self.running(d)
         run.send_signal(signal.SIGTSTP)
         stopped = lambda: pathlib.Path(f"/proc/{run.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
@@ -327,7 +328,7 @@ class Run(harness.Case):
 
     def test_death_while_stopped_still_ends_the_job(self):
         d = self.daemon()
-        run = self.start_run(d, "--", "sleep", "1000")
+        run = self.start_run(d, "--", "sleep", "1000", process_group=0)
         self.running(d)
         run.send_signal(signal.SIGTSTP)
         wait_for(lambda: pathlib.Path(f"/proc/{run.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T")
