@@ -57,6 +57,8 @@ class Daemon::Impl {
   bool stopping = false;
 };
 
+/// What the engine knows of a job, new or restored.
+[[nodiscard]] engine::JobInfo info_of(const store::JobRow& row);
 [[nodiscard]] Error no_such_job(JobId id);
 [[nodiscard]] Error not_yours(JobId id);
 

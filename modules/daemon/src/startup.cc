@@ -101,21 +101,8 @@ engine::Machine machine_of(const Context& context) {
 }
 
 engine::Restored restored(const store::JobRecord& record, engine::Instant now) {
-  const store::JobRow& row = record.row;
   engine::Restored event;
-  engine::JobInfo& info = event.job;
-  info.id = row.id;
-  info.seq = row.seq;
-  info.user = row.user;
-  info.priority = row.spec.priority;
-  info.demand = {.gpus = row.spec.gpus,
-                 .gpu_ids = row.spec.gpu_ids,
-                 .ports = row.spec.ports,
-                 .memory_bytes = row.spec.memory_bytes.value_or(0)};
-  info.grace = row.spec.grace;
-  info.time = row.spec.time;
-  info.owner_lease = row.spec.owner_lease;
-  info.waits_for_ready = row.spec.ready.has_value();
+  event.job = info_of(record.row);
   if (record.state == model::JobState::queued) {
     if (record.attempt) event.attempts_before = static_cast<int>(record.attempt->id.number);
     return event;

@@ -39,24 +39,6 @@ Result<void> check_single_word(const model::JobSpec& spec, const std::string& wo
       "/command/0", "quoted-command");
 }
 
-engine::JobInfo info_of(const store::JobRow& row) {
-  const model::JobSpec& spec = row.spec;
-  engine::JobInfo info;
-  info.id = row.id;
-  info.seq = row.seq;
-  info.user = row.user;
-  info.priority = spec.priority;
-  info.demand = {.gpus = spec.gpus,
-                 .gpu_ids = spec.gpu_ids,
-                 .ports = spec.ports,
-                 .memory_bytes = spec.memory_bytes.value_or(0)};
-  info.grace = spec.grace;
-  info.time = spec.time;
-  info.owner_lease = spec.owner_lease;
-  info.waits_for_ready = spec.ready.has_value();
-  return info;
-}
-
 // As whom the jobs of this caller run.
 Result<Account> account_for(const Caller& caller, const Config& config) {
   const uid_t own = ::geteuid();
@@ -95,6 +77,24 @@ Result<Account> account_for(const Caller& caller, const Config& config) {
 }
 
 }  // namespace
+
+engine::JobInfo info_of(const store::JobRow& row) {
+  const model::JobSpec& spec = row.spec;
+  engine::JobInfo info;
+  info.id = row.id;
+  info.seq = row.seq;
+  info.user = row.user;
+  info.priority = spec.priority;
+  info.demand = {.gpus = spec.gpus,
+                 .gpu_ids = spec.gpu_ids,
+                 .ports = spec.ports,
+                 .memory_bytes = spec.memory_bytes.value_or(0)};
+  info.grace = spec.grace;
+  info.time = spec.time;
+  info.owner_lease = spec.owner_lease;
+  info.waits_for_ready = spec.ready.has_value();
+  return info;
+}
 
 Result<Daemon::Impl::Prepared> Daemon::Impl::prepare(const Caller& caller, Submission submission) {
   const Config& config = context->config;
