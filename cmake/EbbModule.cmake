@@ -27,6 +27,20 @@ function(_ebb_check_layers module layer)
   endforeach()
 endfunction()
 
+# What every unit test includes, compiled once for all of them: it is most of what a test costs to compile.
+# A program and not a library, since the tests are programs too and must share its flags.
+function(_ebb_use_test_headers test)
+  if(NOT TARGET ebb_test_headers)
+    file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/test_headers.cc" CONTENT "int main() {}\n")
+    add_executable(ebb_test_headers EXCLUDE_FROM_ALL "${CMAKE_BINARY_DIR}/test_headers.cc")
+    target_link_libraries(ebb_test_headers PRIVATE GTest::gmock)
+    target_precompile_headers(ebb_test_headers PRIVATE
+      <gmock/gmock.h> <gtest/gtest.h> <chrono> <filesystem> <fstream> <functional> <map> <optional> <string> <variant>
+      <vector>)
+  endif()
+  target_precompile_headers(${test} REUSE_FROM ebb_test_headers)
+endfunction()
+
 function(ebb_module module)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LAYER" "PUBLIC;PRIVATE;LINK_PUBLIC;LINK_PRIVATE;TEST_LINK;PRECOMPILE")
   if(arg_UNPARSED_ARGUMENTS OR NOT DEFINED arg_LAYER)
@@ -67,6 +81,7 @@ function(ebb_module module)
     add_executable(${module}_test ${tests})
     target_include_directories(${module}_test PRIVATE src tests)
     target_link_libraries(${module}_test PRIVATE ${target} ${arg_TEST_LINK} GTest::gmock GTest::gtest_main)
+    _ebb_use_test_headers(${module}_test)
     foreach(dependency IN LISTS arg_PRIVATE)
       target_link_libraries(${module}_test PRIVATE ebb_${dependency})
     endforeach()
