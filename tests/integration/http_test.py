@@ -1,5 +1,7 @@
 """The HTTP surface of a real daemon: bad input, who is let in, limits, and clients that misbehave."""
 import json
+import os
+import pathlib
 import socket
 import threading
 import time
@@ -292,6 +294,31 @@ class Streams(harness.Case):
         d.http("DELETE", f"/v1/jobs/{first['id']}?wait=20s")
         reader.join(30)
         self.assertEqual(got, [b"out\nmore\n"])
+
+    def test_a_follower_of_a_silent_job_gets_its_first_byte_at_once(self):
+        d = self.daemon()
+        go = d.dir / "go"
+        os.mkfifo(go, 0o666)
+        job = d.submit(["/bin/sh", "-c", f"read x <{go}; echo first; read x <{go}"])
+        d.wait_state(job["id"], "running")
+        with d.raw("socket") as sock:
+            sock.sendall(b"GET /v1/jobs/%s/logs?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n" % job["id"].encode())
+            info = pathlib.Path(f"/proc/{d.process.pid}/fdinfo")
+            wait_for(lambda: any("inotify wd" in one.read_text() for one in info.iterdir()), what="the follower's watch")
+            go.write_text("\n")
+            got = b""
+            while b"first\n" not in got:  # a socket's time-out fails the test
+                got += sock.recv(4096)
+        self.assertEqual(d.job(job["id"])["state"], "running")
+
+    def test_a_job_that_says_nothing_has_an_empty_log_and_no_files(self):
+        d = self.daemon()
+        job = d.submit(["true"])
+        d.wait_state(job["id"])
+        for query in ("", "?follow=1", "?tail=5"):
+            answer = d.http("GET", f"/v1/jobs/{job['id']}/logs{query}")
+            self.assertEqual((answer.status, answer.body), (200, b""), query)
+        self.assertEqual(list((d.state / "logs").iterdir()), [])
 
     def test_a_reader_that_does_not_read_delays_nobody(self):
         d = self.daemon()

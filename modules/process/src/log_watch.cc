@@ -22,8 +22,11 @@ Result<int> LogWatch::add(const std::filesystem::path& folder) {
   const int watch = ::inotify_add_watch(inotify_.get(), folder.c_str(),
                                         IN_MODIFY | IN_CREATE | IN_DELETE_SELF | IN_ONLYDIR);
   if (watch < 0) {
-    return errno_error(errno, "cannot watch the log in " + folder.string() +
-                                  (errno == ENOSPC ? " (raise fs.inotify.max_user_watches)" : ""));
+    const Errc code = errno == ENOENT ? Errc::not_found : Errc::io;
+    return errno_error(errno,
+                       "cannot watch the log in " + folder.string() +
+                           (errno == ENOSPC ? " (raise fs.inotify.max_user_watches)" : ""),
+                       code);
   }
   return watch;
 }

@@ -83,7 +83,7 @@ std::uint64_t half_of(std::uint64_t limit) {
 }  // namespace
 
 Result<LogWriter> LogWriter::create(const std::filesystem::path& folder, std::uint64_t limit_bytes,
-                                    WallTime now) {
+                                    WallTime now, std::uint64_t lost) {
   if (auto made = make_directories(folder, 0700); !made) return std::move(made).error();
   auto fd = open_file(folder, O_RDONLY | O_DIRECTORY);
   if (!fd) return std::move(fd).error();
@@ -101,6 +101,7 @@ Result<LogWriter> LogWriter::create(const std::filesystem::path& folder, std::ui
   if (!writer.start_segment(0, now)) {
     return errno_error(writer.error_, "cannot start a log in " + folder.string());
   }
+  writer.drop(lost);
   return writer;
 }
 

@@ -29,11 +29,8 @@ Result<Output::WriteEnds> Output::open(const LaunchSpec& spec) {
   WriteEnds ends;
   if (auto made = make_pipe(out_, ends.out); !made) return std::move(made).error();
   if (auto made = make_pipe(err_, ends.err); !made) return std::move(made).error();
-  if (!spec.log_dir.empty()) {
-    auto log = LogWriter::create(spec.log_dir, spec.log_limit_bytes, system_clock().wall());
-    if (!log) return std::move(log).error();
-    log_.emplace(std::move(*log));
-  }
+  log_dir_ = spec.log_dir;
+  log_limit_ = spec.log_limit_bytes;
   return ends;
 }
 
@@ -54,9 +51,24 @@ void Output::drain(UniqueFd& pipe, LogStream stream, std::size_t most) noexcept 
       return;
     }
     const auto size = static_cast<std::size_t>(got);
-    if (log_) log_->append(stream, {buffer.data(), size}, system_clock().wall());
+    keep(stream, {buffer.data(), size});
     taken += size;
   }
+}
+
+void Output::keep(LogStream stream, std::string_view bytes) noexcept {
+  if (log_dir_.empty()) return;
+  const WallTime now = system_clock().wall();
+  if (!log_) {
+    // On a disk that takes nothing it is tried again with the next bytes; those until then are a gap.
+    auto log = LogWriter::create(log_dir_, log_limit_, now, lost_);
+    if (!log) {
+      lost_ += bytes.size();
+      return;
+    }
+    log_.emplace(std::move(*log));
+  }
+  log_->append(stream, bytes, now);
 }
 
 void Output::read(const Ready& ready) noexcept {

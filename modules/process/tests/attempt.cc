@@ -194,7 +194,7 @@ void Attempt::kill_keeper() const {
 
 std::string Attempt::output() const {
   auto reader = LogReader::open(spec.log_dir);
-  if (!reader) return reader.error().message;
+  if (!reader) return reader.error().code == Errc::not_found ? "" : reader.error().message;
   std::string text;
   for (std::uint64_t at = 0;;) {
     auto batch = reader->read(at, LogFilter::both, 1 << 20);

@@ -273,6 +273,39 @@ TEST_P(KeeperInTier, DrainsAFloodThatNobodyReads) {
   EXPECT_EQ(attempt.finish(), 0);
 }
 
+TEST_P(KeeperInTier, MakesNoLogForAJobThatSaysNothing) {
+  Attempt attempt(site, {"true"});
+  start(attempt);
+  EXPECT_EQ(attempt.end().log_bytes, 0U);
+  EXPECT_EQ(attempt.finish(), 0);
+  EXPECT_FALSE(std::filesystem::exists(attempt.spec.log_dir));
+}
+
+TEST_P(KeeperInTier, BeginsTheLogAsSoonAsTheDiskTakesOne) {
+  Signpost go(site.dir / "go");
+  Attempt attempt(
+      site, {"sh", "-c", "echo early; echo said >" + post.path() + "; read x <" + go.path() + "; echo late"});
+  attempt.use(GetParam());
+  const std::filesystem::path above = site.dir / "above";
+  std::ofstream(above) << "a file where the log's folder shall be";
+  attempt.spec.log_dir = above / "log";
+  attempt.start();
+  ASSERT_EQ(post.line(), "said");
+  // The keeper has read the first line, and lost it, before it answers.
+  attempt.adopt();
+  ASSERT_TRUE(attempt.wait<Welcome>().has_value());
+  std::filesystem::remove(above);
+  {
+    const UniqueFd write_end(::open(go.path().c_str(), O_WRONLY | O_CLOEXEC));
+    ASSERT_EQ(::write(write_end.get(), "go\n", 3), 3);
+  }
+  const EndRecord record = attempt.end();
+  EXPECT_EQ(record.log_bytes, 11U);
+  EXPECT_EQ(record.log_dropped, 6U);
+  EXPECT_EQ(attempt.finish(), 0);
+  EXPECT_EQ(attempt.output(), "late\n");
+}
+
 TEST_P(KeeperInTier, GivesTheJobThreeDescriptorsOnly) {
   const UniqueFd lock(
       ::open("/dev/null", O_RDONLY));  // without CLOEXEC: a daemon's slip must not reach the job

@@ -266,6 +266,17 @@ TEST(LogWriter, ALimitOnFileSizeDropsLikeAFullDisk) {
   });
 }
 
+TEST(LogWriter, WhatWasLostBeforeItBeganIsAGap) {
+  const TempDir dir;
+  auto writer = LogWriter::create(dir / "log", kMiB, at(1), 7);
+  ASSERT_TRUE(writer.ok()) << writer.error().message;
+  writer->append(LogStream::out, "kept", at(2));
+  writer->close(at(3));
+  EXPECT_EQ(writer->dropped(), 7u);
+  auto reader = LogReader::open(dir / "log");
+  EXPECT_EQ(read_all(*reader).text, "<dropped 0+7>kept");
+}
+
 TEST(LogWriter, AFolderThatCannotBeMadeIsAnErrorNotACrash) {
   const TempDir dir;
   std::ofstream(dir / "file") << "x";

@@ -31,7 +31,7 @@ Result<LogWatches::Follow> LogWatches::follow(const std::filesystem::path& folde
     descriptor_.emplace(io_, copy);
     wait();
   }
-  auto number = watch_->add(folder);
+  auto number = watch(folder);
   if (!number) return number.error();
   followers_.emplace(*number, &wakeup);
   Follow follow;
@@ -39,6 +39,16 @@ Result<LogWatches::Follow> LogWatches::follow(const std::filesystem::path& folde
   follow.watch_ = *number;
   follow.wakeup_ = &wakeup;
   return follow;
+}
+
+Result<int> LogWatches::watch(const std::filesystem::path& folder) {
+  auto own = watch_->add(folder);
+  if (own || own.error().code != Errc::not_found) return own;
+  auto above = watch_->add(folder.parent_path());
+  auto begun = watch_->add(folder);  // between the two it may have
+  if (!begun) return above;
+  if (above && !followers_.contains(*above)) watch_->remove(*above);
+  return begun;
 }
 
 void LogWatches::wait() {

@@ -31,9 +31,11 @@ class LogWatches {
     int watch_ = -1;
     Wakeup* wakeup_ = nullptr;
   };
+  /// A log that has not begun is followed through the folder above, whatever else changes there.
   [[nodiscard]] Result<Follow> follow(const std::filesystem::path& folder, Wakeup& wakeup);
 
  private:
+  [[nodiscard]] Result<int> watch(const std::filesystem::path& folder);
   void wait();
   void dispatch();
   void remove(int watch, Wakeup* wakeup) noexcept;

@@ -155,9 +155,14 @@ class LogStream {
       auto folder = core_.daemon().log_folder(request_.caller, options_.id);
       if (!folder && folder.error().type != "no-log") co_return folder.error();
       if (folder) {
-        auto reader = process::LogReader::open(*folder);
+        folder_ = *folder;
+        if (options_.follow) {  // before the look: what changes meanwhile is then not missed
+          auto follow = core_.logs().follow(folder_, wakeup_);
+          if (!follow) co_return follow.error();
+          follow_ = std::move(*follow);
+        }
+        auto reader = process::LogReader::open(folder_);
         if (reader) {
-          folder_ = *folder;
           reader_.emplace(std::move(*reader));
           co_return start();
         }

@@ -75,7 +75,7 @@ struct LaunchSpec {
   int oom_score_adj = 500;
 
   std::string attempt_dir;  ///< where `keeper.sock` and `end` are; must exist, and be closed to the job
-  std::string log_dir;      ///< LogWriter's folder, made by the keeper; empty: output is read and dropped
+  std::string log_dir;  ///< LogWriter's folder, made with the first byte; empty: output is read and dropped
   std::uint64_t log_limit_bytes = 0;
 
   Tiers tiers;

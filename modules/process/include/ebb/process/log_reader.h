@@ -111,7 +111,8 @@ class LogWatch {
  public:
   [[nodiscard]] static Result<LogWatch> create();
   [[nodiscard]] int fd() const noexcept { return inotify_.get(); }
-  /// Watches the log's folder; the number names it in changed(). The same folder gives the same number.
+  /// Watches the log's folder; the number names it in changed(). The same folder gives the same number. A log
+  /// that has not begun has no folder (Errc::not_found): its beginning is a change of the folder above.
   [[nodiscard]] Result<int> add(const std::filesystem::path& folder);
   void remove(int watch) noexcept;
   struct Changes {

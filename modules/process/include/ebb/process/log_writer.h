@@ -27,8 +27,10 @@ class LogWriter {
   static constexpr std::uint64_t kSmallestLimit = 16 << 10;
 
   /// Starts a log in `folder`, which is made (0700) where it is missing. Errc::conflict where one is there.
+  /// `lost`: bytes that came before and are gone; they count as dropped.
   [[nodiscard]] static Result<LogWriter> create(const std::filesystem::path& folder,
-                                                std::uint64_t limit_bytes, WallTime now);
+                                                std::uint64_t limit_bytes, WallTime now,
+                                                std::uint64_t lost = 0);
   /// Goes on with the log of a writer that died, from what the index covers; a torn last record is cut off,
   /// and text that it did not cover any more counts as standard output. Errc::not_found where there is no
   /// log, Errc::conflict where it is closed.
