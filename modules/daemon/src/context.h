@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "asio_timers.h"
 #include "ebb/daemon/config.h"
@@ -19,6 +20,8 @@
 #include "held_locks.h"
 
 namespace ebb::daemon {
+
+class Attempt;
 
 /// Under which name the database has the GPUs' baselines.
 inline constexpr const char* kBaselinesName = "gpu-baselines";
@@ -52,6 +55,9 @@ struct Context {
   boost::asio::thread_pool files{1};
   /// Shared by every attempt that is finished but whose folder and cgroups are not removed yet.
   std::shared_ptr<char> closing = std::make_shared<char>();
+  /// Attempts whose report is on disk but that still wait for something: their keeper's exit, survivors, a
+  /// GPU that is quarantined. They take themselves out.
+  std::set<std::shared_ptr<Attempt>> lingering;
   /// Writes the table of baselines to the database.
   void save_baselines();
   /// Tells the engine. Safe to call at any point of the loop's thread; the event is applied after the current

@@ -1,0 +1,46 @@
+#include "attempt_processes.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "ebb/process/cgroup.h"
+#include "ebb/process/proc.h"
+#include "ebb/process/socket_owner.h"
+#include "lost_tree.h"
+
+namespace ebb::daemon {
+
+std::string AttemptProcesses::cgroup() const {
+  if (!context_.containment.cgroup.available) return {};
+  const std::string group = context_.containment.cgroup_base + "/" + id_.str();
+  return ::access(group.c_str(), F_OK) == 0 ? group : std::string();
+}
+
+void AttemptProcesses::ended(const process::EndRecord& record) {
+  left_ = !record.complete;
+  survivors_ = record.survivors;
+}
+
+bool AttemptProcesses::owns(pid_t pid) const {
+  if (std::any_of(survivors_.begin(), survivors_.end(),
+                  [&](const process::Survivor& survivor) { return survivor.pid == pid; })) {
+    return true;
+  }
+  const auto group = process::read_proc_cgroup(pid);
+  return group && group->find("/" + id_.str() + "/") != std::string::npos;
+}
+
+bool AttemptProcesses::owns(const Listener& listener) const {
+  process::AttemptTree tree;
+  if (const std::string group = cgroup(); !group.empty()) {
+    tree.cgroup_ids = process::cgroup_ids_below(group);
+    if (const auto pids = process::cgroup_processes(group)) tree.pids = *pids;
+  } else {
+    tree.pids = marked_processes(id_);
+  }
+  if (leader_ != 0) tree.pids.push_back(leader_);
+  return process::owns_listener(tree, listener);
+}
+
+}  // namespace ebb::daemon
