@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "ebb/process/cgroup.h"
+#include "ebb/process/orphans.h"
 #include "ebb/process/proc.h"
 #include "ebb/process/socket_owner.h"
-#include "lost_tree.h"
 
 namespace ebb::daemon {
 
@@ -37,7 +37,9 @@ bool AttemptProcesses::owns(const Listener& listener) const {
     tree.cgroup_ids = process::cgroup_ids_below(group);
     if (const auto pids = process::cgroup_processes(group)) tree.pids = *pids;
   } else {
-    tree.pids = marked_processes(id_);
+    for (const process::Survivor& process : process::Orphans(process::attempt_marks(id_)).find()) {
+      tree.pids.push_back(process.pid);
+    }
   }
   if (leader_ != 0) tree.pids.push_back(leader_);
   return process::owns_listener(tree, listener);

@@ -9,10 +9,9 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <optional>
-#include <vector>
 
 #include "ebb/process/cgroup.h"
-#include "ebb/process/proc.h"
+#include "ebb/process/orphans.h"
 
 namespace ebb::daemon {
 namespace {
@@ -25,37 +24,13 @@ constexpr Duration kLookAgain = 20ms;
 
 void kill_by_pidfd(int pidfd) { (void)::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0); }
 
-// Whether the process is one of the attempt's, by its environment; false where it may not be looked at.
-bool is_marked(pid_t pid, AttemptId attempt) {
-  const auto text = process::read_proc_file(pid, "environ");
-  if (!text) return false;
-  const auto words = process::parse_nul_words(*text);
-  return process::environment_value(words, "EBB_JOB_ID") == attempt.job.str() &&
-         process::environment_value(words, "EBB_ATTEMPT") == std::to_string(attempt.number);
-}
-
-// Kills every process that is marked; how many there were.
-std::size_t kill_marked(AttemptId attempt) {
-  std::size_t found = 0;
-  const auto pids = process::list_pids();
-  if (!pids) return found;
-  for (const pid_t pid : *pids) {
-    // Opened before the environment is read: if it still lives afterwards, both are of one process.
-    auto pidfd = process::open_pidfd(pid);
-    if (!pidfd || !is_marked(pid, attempt) || !process::pidfd_alive(pidfd->get())) continue;
-    if (const auto stat = process::read_proc_stat(pid); !stat || stat->gone()) continue;
-    kill_by_pidfd(pidfd->get());
-    ++found;
-  }
-  return found;
-}
-
 }  // namespace
 
 class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
  public:
   Hunt(Context& context, Tree tree, Done done)
       : tree_(std::move(tree)),
+        orphans_(process::attempt_marks(tree_.attempt)),
         done_(std::move(done)),
         limit_(context.io),
         pause_(context.io),
@@ -84,7 +59,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
                         });
       return;
     }
-    look_for_marked();
+    look_for_orphans();
   }
 
   void stop() {
@@ -108,16 +83,16 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
                       });
   }
 
-  void look_for_marked() {
+  void look_for_orphans() {
     if (!done_) return;
-    if (kill_marked(tree_.attempt) == 0) {
+    if (orphans_.sweep() == 0) {
       asio::post(event_.get_executor(),
                  [self = shared_from_this()] { self->finish(true, "no process has its marker"); });
       return;
     }
     pause_.expires_after(kLookAgain);
     pause_.async_wait([self = shared_from_this()](boost::system::error_code failure) {
-      if (!failure) self->look_for_marked();
+      if (!failure) self->look_for_orphans();
     });
   }
 
@@ -129,6 +104,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
   }
 
   Tree tree_;
+  process::Orphans orphans_;
   Done done_;
   asio::steady_timer limit_;
   asio::steady_timer pause_;
@@ -141,12 +117,5 @@ LostTree::LostTree(Context& context, Tree tree, Duration limit, Done done)
   hunt_->begin(limit);
 }
 LostTree::~LostTree() { hunt_->stop(); }
-
-std::vector<pid_t> marked_processes(AttemptId attempt) {
-  auto pids = process::list_pids();
-  if (!pids) return {};
-  std::erase_if(*pids, [&](pid_t pid) { return !is_marked(pid, attempt); });
-  return std::move(*pids);
-}
 
 }  // namespace ebb::daemon

@@ -3,7 +3,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "context.h"
 #include "ebb/base/unique_fd.h"
@@ -33,8 +32,5 @@ class LostTree {
   class Hunt;
   std::shared_ptr<Hunt> hunt_;
 };
-
-/// The processes whose environment says that they are of this attempt.
-[[nodiscard]] std::vector<pid_t> marked_processes(AttemptId attempt);
 
 }  // namespace ebb::daemon

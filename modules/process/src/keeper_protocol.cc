@@ -174,9 +174,7 @@ Result<KeeperEvent> parse_keeper_event(std::string_view packet) {
     }
     case Tag::leader_exited: {
       LeaderExited exited;
-      const std::int64_t status = in.signed_number();
-      if (status < INT_MIN || status > INT_MAX) return damaged();
-      exited.wait_status = static_cast<int>(status);
+      exited.wait_status = in.small_number();
       exited.at = get_moment(in);
       if (!in.complete()) return damaged();
       return KeeperEvent(exited);
