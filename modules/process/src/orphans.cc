@@ -26,9 +26,7 @@ bool marked(pid_t pid, const std::vector<std::string>& marks) {
   });
 }
 
-void send(int pidfd, int signal) noexcept {
-  ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0);
-}
+void send(int pidfd, int signal) noexcept { ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
 
 // Of this very process; nothing where it is gone, or another has its number.
 std::optional<UniqueFd> open_same(pid_t pid, std::uint64_t start_time) {
