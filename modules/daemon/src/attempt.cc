@@ -1,15 +1,10 @@
 #include "attempt.h"
 
-#include <algorithm>
 #include <boost/asio/post.hpp>
 
-#include "attempt_end.h"
 #include "attempt_search.h"
 #include "ebb/base/files.h"
-#include "ebb/base/units.h"
-#include "ebb/model/json.h"
 #include "ebb/process/cgroup.h"
-#include "ebb/process/proc.h"
 #include "launch_plan.h"
 #include "releases.h"
 
@@ -31,11 +26,10 @@ Attempt::Attempt(Context& context, AttemptId id, std::shared_ptr<const store::Jo
       id_(id),
       job_(std::move(job)),
       leases_(std::move(leases)),
-      tier_(process::tier_text(context.containment.tiers())),
       locks_(std::make_shared<AttemptLocks>(context, leases_)),
       processes_(std::make_shared<AttemptProcesses>(context, id)),
       quarantine_(std::make_shared<Quarantine>(context, locks_, processes_, [this] { linger(); })),
-      keeper_(context.io, keeper_calls()) {}
+      tree_(context, id, processes_, tree_calls()) {}
 
 Attempt::~Attempt() { quarantine_->stop(); }
 
@@ -65,25 +59,32 @@ void Attempt::abandon() {
 void Attempt::start(std::map<std::string, std::string> secret_env, int owner) {
   auto spec =
       plan_launch(context_, *job_, {.id = id_, .leases = leases_, .secret_env = std::move(secret_env)});
-  if (!spec) return tree_ended(start_failed(id_, spec.error().message));
+  if (!spec) return start_failed(spec.error().message);
   spec_ = std::move(*spec);
-  tier_ = process::tier_text(spec_.tiers);
-  if (auto made = make_places(context_, *job_, id_, spec_); !made) {
-    return tree_ended(start_failed(id_, made.error().message));
-  }
-  if (spec_.share_ipc) {
-    if (auto before = process::list_ipc()) ipc_before_ = std::move(*before);
-  }
+  tree_.set_tier(process::tier_text(spec_.tiers));
+  if (auto made = make_places(context_, *job_, id_, spec_); !made) return start_failed(made.error().message);
+  if (spec_.share_ipc) ipc_ = process::claim_before_start(id_, job_->surroundings.uid);
   auto keeper = context_.keepers->start(spec_, locks_->descriptors(), owner);
   // Only what follows from the machine is needed from here on.
   spec_.argv.clear();
   spec_.env.clear();
-  if (!keeper) return tree_ended(start_failed(id_, keeper.error().message));
-  keeper_.begin(std::move(*keeper));
+  if (!keeper) return start_failed(keeper.error().message);
+  tree_.begin(std::move(*keeper));
+}
+
+void Attempt::start_failed(const std::string& why) {
+  tree_.assume(daemon::start_failed(id_, why));
+  context_.tell(ended_by(id_, *tree_.end()));
+}
+
+void Attempt::started(pid_t leader) {
+  if (ipc_) ipc_->pids = {leader};
+  context_.tell(engine::Started{.attempt = id_, .pid = leader});
+  begin_readiness();
 }
 
 void Attempt::begin_readiness() {
-  if (!job_->spec.ready || leases_.ports.empty() || end_) return;
+  if (!job_->spec.ready || leases_.ports.empty()) return;
   readiness_ = std::make_unique<Readiness>(
       context_.io,
       Readiness::Question{
@@ -100,117 +101,64 @@ void Attempt::begin_readiness() {
       });
 }
 
-// ---- the keeper
-// ------------------------------------------------------------------------------------------------
+// ---- the tree
+// -------------------------------------------------------------------------------------------------
 
-KeeperSession::Calls Attempt::keeper_calls() {
-  return {.said = [this](process::KeeperEvent event) { handle(std::move(event)); },
-          .handed_locks = [this](std::vector<UniqueFd> locks) { locks_->adopt(std::move(locks)); },
-          .gone = [this] { keeper_gone(); },
-          .silent =
+KeptTree::Calls Attempt::tree_calls() {
+  return {.started = [this](pid_t leader) { started(leader); },
+          .ended = [this](engine::Ended event) { tree_ended(std::move(event)); },
+          .emptied =
               [this] {
-                if (!end_) tree_lost();
-              }};
-}
-
-void Attempt::handle(process::KeeperEvent event) {
-  if (const auto* told = std::get_if<process::Started>(&event)) {
-    started(told->leader_pid, told->init_pid);
-  } else if (const auto* welcome = std::get_if<process::Welcome>(&event)) {
-    welcomed(*welcome);
-  } else if (auto* ended = std::get_if<process::Ended>(&event)) {
-    tree_ended(std::move(ended->record));
-  }
-}
-
-void Attempt::started(pid_t leader, pid_t init) {
-  processes_->led_by(leader);
-  if (init != 0) {
-    if (auto pidfd = process::open_pidfd(init)) init_pidfd_ = std::move(*pidfd);
-  }
-  context_.tell(engine::Started{.attempt = id_, .pid = leader});
-  begin_readiness();
-}
-
-void Attempt::welcomed(const process::Welcome& welcome) {
-  if (!welcome.tier.empty()) tier_ = welcome.tier;
-  if (welcome.phase == process::KeeperPhase::running && !asked_) {
-    started(welcome.leader_pid, welcome.init_pid);
-    return;
-  }
-  processes_->led_by(welcome.leader_pid);
-  if (welcome.init_pid != 0) {
-    if (auto pidfd = process::open_pidfd(welcome.init_pid)) init_pidfd_ = std::move(*pidfd);
-  }
+                if (finished_) emptied();
+              },
+          .keeper_gone =
+              [this] {
+                if (finished_) clean_up();
+              },
+          .handed_locks = [this](std::vector<UniqueFd> locks) { locks_->adopt(std::move(locks)); },
+          .no_keeper = [this] { locks_->take(); },
+          .never_began = [this] { never_began(); }};
 }
 
 void Attempt::stop(const model::StopReason& reason, Duration grace) {
-  if (end_) return;
   readiness_.reset();
-  asked_ = true;
-  if (!keeper_.linked()) return;  // it is gone already; keeper_gone() sees to the rest
-  const std::string text = model::json_text(reason).substr(0, process::EndRecord::kMaxReason);
-  if (!keeper_.stop(process::Stop{.reason = text, .grace = grace})) tree_lost();
+  tree_.stop(reason, grace);
 }
 
-void Attempt::keeper_gone() {
-  if (!end_ || !end_->complete) {
-    auto record = process::read_end_record(context_.attempt_folder(id_).string());
-    if (!record || !record->complete) return tree_lost();
-    tree_ended(std::move(*record));
-  }
-  if (finished_) clean_up();
+void Attempt::disown() {
+  auto detached = std::make_shared<store::JobRow>(*job_);
+  detached->spec.owner_lease.reset();
+  job_ = std::move(detached);
+  tree_.disown();
 }
 
-// ---- the end of the tree
-// -----------------------------------------------------------------------------------
-
-void Attempt::remember_end(process::EndRecord record) {
-  end_ = std::move(record);
-  processes_->ended(*end_);
+void Attempt::tree_ended(engine::Ended event) {
   readiness_.reset();
-}
-
-void Attempt::tree_ended(process::EndRecord record, std::optional<model::StopReason> reason) {
-  const bool known = end_.has_value();
-  remember_end(std::move(record));
-  keeper_.expect_nothing();
-  if (finished_) {  // its report is written: what had outlived the kill is gone at last
-    if (!end_->complete) return;
-    keeper_.acknowledge();
-    quarantine_->look();
+  if (finished_) {  // its report was written by an earlier daemon
+    if (tree_.end()->complete) emptied();
   } else if (waiting_release_) {
     run_releases(*std::exchange(waiting_release_, std::nullopt));
-  } else if (!known) {
-    context_.tell(ended_by(id_, *end_, std::move(reason)));
+  } else {
+    context_.tell(std::move(event));
   }
 }
 
-// The keeper cannot be relied on: the daemon ends what is left of the tree by itself.
-void Attempt::tree_lost() {
-  if (lost_ || end_) return;
-  keeper_.kill();
-  LostTree::Tree tree{.attempt = id_, .cgroup = processes_->cgroup(), .init = std::move(init_pidfd_)};
-  lost_.emplace(context_, std::move(tree), context_.config.jobs.kill_timeout,
-                [this](bool empty, const std::string& how) {
-                  if (end_) return;  // the keeper has told after all
-                  tree_ended(killed_by_daemon(id_, tier_, empty, how),
-                             model::StopReason{.kind = model::StopKind::keeper_lost,
-                                               .by = "daemon",
-                                               .detail = "its keeper died or did not answer"});
-                });
+void Attempt::emptied() {
+  tree_.acknowledge();
+  quarantine_->look();
+  if (!tree_.has_keeper()) clean_up();
 }
 
 // ---- releases
 // ------------------------------------------------------------------------------------------------
 
 void Attempt::release(const engine::act::Release& release) {
-  // After a restart in the middle of releasing, the keeper has yet to say how the tree ended.
-  if (!end_ && (keeper_.linked() || lost_)) {
+  // After a restart in the middle of releasing, it has yet to be told how the tree ended.
+  if (tree_.end_awaited()) {
     waiting_release_ = release;
     return;
   }
-  if (!end_) remember_end(never_started(id_));
+  if (!tree_.end()) tree_.assume(never_started(id_));
   run_releases(release);
 }
 
@@ -219,7 +167,7 @@ void Attempt::run_releases(const engine::act::Release& release) {
   using Order = lifecycle::Scope::Order;
   const Duration gpu_limit = context_.config.jobs.gpu_release_timeout + 1s;
   const std::string group = processes_->cgroup();
-  scope.add(processes_release(*end_, group.empty() ? id_.str() : group), 1s);
+  scope.add(processes_release(*tree_.end(), group.empty() ? id_.str() : group), 1s);
   for (std::size_t i = 0; i < leases_.gpus.size(); ++i) {
     const int gpu = leases_.gpus[i];
     scope.add(gpu_release(context_, gpu, locks_->gpu(gpu),
@@ -231,15 +179,11 @@ void Attempt::run_releases(const engine::act::Release& release) {
                                      const Listener& listener) { return processes->owns(listener); }),
               kPortLimit);
   }
-  if (spec_.share_ipc && processes_->leader() != 0) {
-    process::IpcClaim claim;
-    claim.attempt = id_;
-    claim.uid = job_->surroundings.uid;
-    claim.started = release.started_at.value_or(job_->submitted_at);
-    claim.ended = context_.clock.wall();
-    claim.pids = {processes_->leader()};
-    claim.before = std::move(ipc_before_);
-    scope.add(ipc_release(std::move(claim)), kIpcLimit);
+  if (ipc_ && !ipc_->pids.empty()) {
+    ipc_->started = release.started_at.value_or(job_->submitted_at);
+    ipc_->ended = context_.clock.wall();
+    scope.add(ipc_release(std::move(*ipc_)), kIpcLimit);
+    ipc_.reset();
   }
   scope.add(scratch_release(context_, id_), kScratchLimit);
   // The scope is this attempt's, and calls nobody once it is dropped.
@@ -248,7 +192,7 @@ void Attempt::run_releases(const engine::act::Release& release) {
                                                    .attempt = static_cast<int>(release.attempt.number),
                                                    .reason = release.reason,
                                                    .exit = release.exit,
-                                                   .tier = tier_,
+                                                   .tier = tier(),
                                                    .started_at = release.started_at,
                                                    .stop_requested_at = release.stop_requested_at},
                                                   records, context_.clock.wall());
@@ -259,18 +203,20 @@ void Attempt::run_releases(const engine::act::Release& release) {
 
 void Attempt::finish() {
   finished_ = true;
-  if (end_ && end_->complete) closing_ = context_.closing;
   scope_.reset();
   locks_->keep_only(quarantine_->gpus());
-  if (end_ && end_->complete) keeper_.acknowledge();
-  if (!keeper_.present()) clean_up();
+  if (tree_.end()->complete) {
+    closing_ = context_.closing;
+    tree_.acknowledge();
+    if (!tree_.has_keeper()) clean_up();
+  }
   quarantine_->watch();
   linger();
 }
 
 // After the keeper's exit nothing uses the attempt's folder and cgroups any more.
 void Attempt::clean_up() {
-  if (cleaned_ || (end_ && !end_->complete)) return;
+  if (cleaned_ || (tree_.end() && !tree_.end()->complete)) return;
   cleaned_ = true;
   std::vector<std::string> groups;
   if (const std::string group = processes_->cgroup(); !group.empty()) groups.push_back(group);
@@ -288,12 +234,11 @@ void Attempt::clean_up() {
 
 // Nobody else holds it any longer. It goes in a turn of its own: whoever calls this may be a part of it.
 void Attempt::linger() {
-  const bool waits = !cleaned_ || !quarantine_->gpus().empty();
-  if (waits) {
+  if (!cleaned_ || !quarantine_->gpus().empty()) {
     context_.lingering.insert(shared_from_this());
-  } else {
-    asio::post(context_.io, [this, self = shared_from_this(), context = std::weak_ptr(context_.closing)] {
-      if (!context.expired()) context_.lingering.erase(self);  // the loop may outlive the context
+  } else if (context_.lingering.contains(shared_from_this())) {
+    asio::post(context_.io, [self = shared_from_this()] {
+      if (!self->detached_) self->context_.lingering.erase(self);
     });
   }
 }
@@ -302,48 +247,50 @@ void Attempt::detach() {
   detached_ = true;
   readiness_.reset();
   scope_.reset();
-  lost_.reset();
-  keeper_.close();
+  tree_.close();
   quarantine_->stop();
 }
 
 // ---- recovery
 // ------------------------------------------------------------------------------------------------
 
-void Attempt::adopt(const std::string& boot, bool releasing) {
+void Attempt::adopt(const std::string& boot, model::JobState state) {
   spec_.label = id_.str();
   process::contain(spec_, context_.containment,
                    static_cast<std::uint64_t>(job_->spec.memory_bytes.value_or(0)), 0);
   spec_.share_ipc = job_->spec.share_ipc || !spec_.tiers.pidns;
-  if (boot != boot_id()) {
-    locks_->take();
-    remember_end(gone_with_its_boot(id_));
-    if (releasing) return;
-    context_.tell(ended_by(
-        id_, *end_, model::StopReason{.kind = model::StopKind::reboot, .by = {}, .detail = {}}));
-    return;
-  }
-  Remains remains = find_remains(context_, id_, !processes_->cgroup().empty());
-  if (auto* living = std::get_if<LivingKeeper>(&remains)) {
-    keeper_.begin(std::move(living->link));
-    return;
+  if (boot == boot_id()) {
+    // What was there before, and who else was, went with the daemon that started it.
+    if (spec_.share_ipc) {
+      ipc_.emplace();
+      ipc_->attempt = id_;
+      ipc_->uid = job_->surroundings.uid;
+    }
+    // Whoever disowned the job may have had no time to tell its keeper.
+    if (!job_->spec.owner_lease) tree_.disown();
+    return tree_.take_up(state);
   }
   locks_->take();
-  if (auto* ended = std::get_if<TreeEnded>(&remains)) {
-    tree_ended(std::move(ended->record));
-  } else if (std::holds_alternative<KeeperLost>(remains)) {
-    tree_lost();
-  } else if (!releasing) {
-    context_.tell(engine::NeverStarted{id_});
-  }
+  tree_.assume(gone_with_its_boot(id_));
+  if (state != model::JobState::releasing) context_.tell(ended_by_reboot(id_, *tree_.end()));
+}
+
+// Its places are made anew when it is started again, under the same number.
+void Attempt::never_began() {
+  locks_->give_back();
+  asio::post(context_.files, [self = shared_from_this(), folder = context_.attempt_folder(id_),
+                              scratch = context_.scratch_folder(id_), group = processes_->cgroup()] {
+    remove_places(folder, scratch, group);
+    asio::post(self->context_.io, [self] {
+      if (!self->detached_) self->context_.tell(engine::NeverStarted{self->id_});
+    });
+  });
 }
 
 void Attempt::adopt_lingering() {
   finished_ = true;
-  auto link = process::KeeperLink::connect(context_.attempt_folder(id_).string());
-  if (!link) return clean_up();
+  if (!tree_.take_up_lingering()) return clean_up();
   quarantine_->take(leases_.gpus);
-  keeper_.begin(std::move(*link));
   linger();
 }
 

@@ -12,9 +12,7 @@
 #include "ebb/engine/actions.h"
 #include "ebb/lifecycle/scope.h"
 #include "ebb/process/ipc_sweep.h"
-#include "ebb/process/spawn.h"
-#include "keeper_session.h"
-#include "lost_tree.h"
+#include "kept_tree.h"
 #include "quarantine.h"
 #include "readiness.h"
 
@@ -42,6 +40,8 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   /// `owner`: pidfd of the process that the attempt lives with, or -1.
   void start(std::map<std::string, std::string> secret_env, int owner);
   void stop(const model::StopReason& reason, Duration grace);
+  /// The job has no owner any longer.
+  void disown();
   /// Runs the releases; tells Released.
   void release(const engine::act::Release& release);
   /// The report is on disk.
@@ -49,9 +49,10 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   /// The daemon goes and leaves the attempt to its keeper. Nothing is called or told from here on.
   void detach();
 
-  /// For an attempt of an earlier daemon: takes up its keeper and locks, and tells what has become of it.
-  /// One that is `releasing` only gets its keeper and locks back: the engine releases it again.
-  void adopt(const std::string& boot_id, bool releasing);
+  /// For an attempt of an earlier daemon, whose journal has it in `state`: takes up its keeper and locks, and
+  /// tells what has become of it. One that is releasing only gets its keeper and locks back: the engine
+  /// releases it again.
+  void adopt(const std::string& boot_id, model::JobState state);
   /// The job has ended and its report is written, but its folder is still there: waits on for survivors, or
   /// cleans up where its keeper is gone.
   void adopt_lingering();
@@ -59,24 +60,21 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   [[nodiscard]] AttemptId id() const { return id_; }
   [[nodiscard]] const store::JobRow& job() const { return *job_; }
   [[nodiscard]] const engine::Leases& leases() const { return leases_; }
-  [[nodiscard]] std::string tier() const { return tier_; }
+  [[nodiscard]] const std::string& tier() const { return tree_.tier(); }
   /// Whether this GPU is held back until something of the attempt is gone.
   [[nodiscard]] bool quarantines(int gpu) const { return quarantine_->holds(gpu); }
   /// Asks again whether a quarantined GPU is free; tells DeviceChanged when it is.
   void recheck(int gpu, Quarantine::Done done) { quarantine_->recheck(gpu, std::move(done)); }
 
  private:
-  [[nodiscard]] KeeperSession::Calls keeper_calls();
-  void handle(process::KeeperEvent event);
-  void started(pid_t leader, pid_t init);
-  void welcomed(const process::Welcome& welcome);
+  [[nodiscard]] KeptTree::Calls tree_calls();
+  void start_failed(const std::string& why);
+  void started(pid_t leader);
   void begin_readiness();
-  /// The tree is gone, or what is left of it is known; once more when that is gone at last. `reason` counts
-  /// over what the record says.
-  void tree_ended(process::EndRecord record, std::optional<model::StopReason> reason = {});
-  void remember_end(process::EndRecord record);
-  void keeper_gone();
-  void tree_lost();
+  void tree_ended(engine::Ended event);
+  /// The report is on disk, and what it called left is gone.
+  void emptied();
+  void never_began();
   void run_releases(const engine::act::Release& release);
   void clean_up();
   void linger();
@@ -85,21 +83,16 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   AttemptId id_;
   std::shared_ptr<const store::JobRow> job_;
   engine::Leases leases_;
-  std::string tier_;
   process::LaunchSpec spec_;  // of this machine; its command is emptied after the start
 
   std::shared_ptr<AttemptLocks> locks_;
   std::shared_ptr<AttemptProcesses> processes_;
   std::shared_ptr<Quarantine> quarantine_;
-  KeeperSession keeper_;
-  UniqueFd init_pidfd_;
+  KeptTree tree_;
   std::unique_ptr<Readiness> readiness_;
-  std::vector<process::IpcObject> ipc_before_;
-  std::optional<process::EndRecord> end_;
-  std::optional<LostTree> lost_;
+  std::optional<process::IpcClaim> ipc_;                 // where it shares the machine's
   std::optional<engine::act::Release> waiting_release_;  // until the end of a tree that was being released
   std::optional<lifecycle::Scope> scope_;
-  bool asked_ = false;     // a stop was sent to the keeper
   bool finished_ = false;  // the report is on disk
   bool detached_ = false;
   bool abandoned_ = false;

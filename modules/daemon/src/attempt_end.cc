@@ -2,6 +2,7 @@
 
 #include <sys/wait.h>
 
+#include "ebb/base/units.h"
 #include "ebb/model/json.h"
 
 namespace ebb::daemon {
@@ -63,12 +64,35 @@ process::EndRecord record_of(AttemptId attempt) {
 
 }  // namespace
 
-engine::Ended ended_by(AttemptId attempt, const process::EndRecord& record,
-                       std::optional<model::StopReason> reason) {
+engine::Ended ended_by(AttemptId attempt, const process::EndRecord& record) {
   return {.attempt = attempt,
           .exit = exit_of(record),
-          .reason = reason ? std::move(*reason) : reason_of(record),
+          .reason = reason_of(record),
           .exited_at = record.leader_exited ? std::optional(record.leader_exited->boot) : std::nullopt};
+}
+
+engine::Ended ended_by_reboot(AttemptId attempt, const process::EndRecord& record) {
+  engine::Ended ended = ended_by(attempt, record);
+  ended.reason = {.kind = model::StopKind::reboot, .by = {}, .detail = {}};
+  return ended;
+}
+
+engine::Ended ended_by_loss(AttemptId attempt, const process::EndRecord& record, const KeeperLoss& loss) {
+  using Loss = KeeperSession::Loss;
+  std::string detail = "its keeper died";
+  if (loss.how == Loss::unanswered) {
+    detail = "its keeper did not answer within " + format_duration(KeeperSession::kAnswerTimeout);
+    // The stop does not count, but whoever asked for it looks for it here.
+    if (loss.asked)
+      detail += ", when it was asked to stop (" + std::string(model::name_of(loss.asked->kind)) + ")";
+  } else if (loss.how == Loss::overdue) {
+    detail = "its keeper did not end it in time";
+  }
+  engine::Ended ended = ended_by(attempt, record);
+  ended.reason = {.kind = model::StopKind::keeper_lost, .by = "daemon", .detail = std::move(detail)};
+  ended.exited_at = loss.seen;
+  ended.unanswered = loss.how == Loss::unanswered;
+  return ended;
 }
 
 process::EndRecord never_started(AttemptId attempt) {
@@ -96,6 +120,7 @@ process::EndRecord killed_by_daemon(AttemptId attempt, const std::string& tier, 
                                     const std::string& how) {
   process::EndRecord record = record_of(attempt);
   record.complete = empty;
+  if (!empty) record.ended.reset();
   record.tier = tier;
   record.action = "the daemon killed what its keeper left";
   record.verified_by = how;

@@ -6,14 +6,25 @@
 #include "ebb/base/ids.h"
 #include "ebb/engine/events.h"
 #include "ebb/process/end_record.h"
+#include "keeper_session.h"
 
 namespace ebb::daemon {
 
 // From what is known of the end of a process tree to what the engine is told.
 
-/// The event for this record. `reason` counts over what the record says, where it is given.
-[[nodiscard]] engine::Ended ended_by(AttemptId attempt, const process::EndRecord& record,
-                                     std::optional<model::StopReason> reason = {});
+[[nodiscard]] engine::Ended ended_by(AttemptId attempt, const process::EndRecord& record);
+/// The attempt is of another boot.
+[[nodiscard]] engine::Ended ended_by_reboot(AttemptId attempt, const process::EndRecord& record);
+
+/// How an attempt's keeper was lost.
+struct KeeperLoss {
+  KeeperSession::Loss how = KeeperSession::Loss::exited;
+  BootTime seen;
+  std::optional<model::StopReason> asked;  ///< the stop that the keeper had been sent
+};
+/// The end of the tree was seen to by the daemon, since its keeper was lost.
+[[nodiscard]] engine::Ended ended_by_loss(AttemptId attempt, const process::EndRecord& record,
+                                          const KeeperLoss& loss);
 
 /// Records of ends that no keeper wrote, because none was there or it was lost.
 [[nodiscard]] process::EndRecord never_started(AttemptId attempt);

@@ -62,13 +62,13 @@ void AttemptLocks::verify(std::size_t index, Refusals refusals, std::function<vo
     if (!lock) continue;
     const devices::Gpu& gpu = context_.gpu(id);
     if (gpu.kind == devices::GpuKind::declared || std::exchange(lock->verified_free, false)) continue;
-    context_.gpus->check(
-        gpu, devices::CheckPurpose::before_lease, {},
-        [self = shared_from_this(), index, id, refusals = std::move(refusals),
-         done = std::move(done)](const devices::GpuVerdict& verdict) mutable {
-          if (verdict.kind != devices::GpuVerdict::Kind::free) refusals.push_back(refusal_of(id, verdict));
-          self->verify(index + 1, std::move(refusals), std::move(done));
-        });
+    context_.gpus->check(gpu, devices::CheckPurpose::before_lease, {},
+                         [self = shared_from_this(), index, id, refusals = std::move(refusals),
+                          done = std::move(done)](const devices::GpuVerdict& verdict) mutable {
+                           if (verdict.kind != devices::GpuVerdict::Kind::free)
+                             refusals.push_back(refusal_of(id, verdict));
+                           self->verify(index + 1, std::move(refusals), std::move(done));
+                         });
     return;
   }
   done(std::move(refusals));

@@ -18,6 +18,7 @@ std::string AttemptProcesses::cgroup() const {
 }
 
 void AttemptProcesses::ended(const process::EndRecord& record) {
+  leader_ = 0;  // from here on its number may be a stranger's
   left_ = !record.complete;
   survivors_ = record.survivors;
 }
@@ -31,16 +32,24 @@ bool AttemptProcesses::owns(pid_t pid) const {
   return group && group->find("/" + id_.str() + "/") != std::string::npos;
 }
 
+std::vector<process::Survivor> AttemptProcesses::find() const {
+  std::vector<process::Survivor> found;
+  if (const std::string group = cgroup(); !group.empty()) {
+    const auto pids = process::cgroup_processes(group);
+    for (std::size_t i = 0; pids && i < pids->size(); ++i) {
+      auto stat = process::read_proc_stat((*pids)[i]);
+      if (stat && !stat->gone()) found.push_back({.pid = stat->pid, .comm = std::move(stat->comm)});
+    }
+  } else {
+    found = process::Orphans(process::attempt_marks(id_)).find();
+  }
+  return found;
+}
+
 bool AttemptProcesses::owns(const Listener& listener) const {
   process::AttemptTree tree;
-  if (const std::string group = cgroup(); !group.empty()) {
-    tree.cgroup_ids = process::cgroup_ids_below(group);
-    if (const auto pids = process::cgroup_processes(group)) tree.pids = *pids;
-  } else {
-    for (const process::Survivor& process : process::Orphans(process::attempt_marks(id_)).find()) {
-      tree.pids.push_back(process.pid);
-    }
-  }
+  if (const std::string group = cgroup(); !group.empty()) tree.cgroup_ids = process::cgroup_ids_below(group);
+  for (const process::Survivor& process : find()) tree.pids.push_back(process.pid);
   if (leader_ != 0) tree.pids.push_back(leader_);
   return process::owns_listener(tree, listener);
 }

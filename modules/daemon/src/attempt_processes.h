@@ -29,6 +29,8 @@ class AttemptProcesses {
 
   /// The attempt's cgroup; empty where there is none (any more).
   [[nodiscard]] std::string cgroup() const;
+  /// Those that live now, as far as the cgroup or their marks tell.
+  [[nodiscard]] std::vector<process::Survivor> find() const;
   [[nodiscard]] bool owns(pid_t pid) const;
   [[nodiscard]] bool owns(const Listener& listener) const;
 

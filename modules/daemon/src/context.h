@@ -55,14 +55,14 @@ struct Context {
   boost::asio::thread_pool files{1};
   /// Shared by every attempt that is finished but whose folder and cgroups are not removed yet.
   std::shared_ptr<char> closing = std::make_shared<char>();
-  /// Attempts whose report is on disk but that still wait for something: their keeper's exit, survivors, a
-  /// GPU that is quarantined. They take themselves out.
-  std::set<std::shared_ptr<Attempt>> lingering;
   /// Writes the table of baselines to the database.
   void save_baselines();
   /// Tells the engine. Safe to call at any point of the loop's thread; the event is applied after the current
   /// one.
   std::function<void(engine::Event)> tell;
+  /// Attempts whose report is on disk but that still wait for something: their keeper's exit, survivors, a
+  /// GPU that is quarantined. They take themselves out.
+  std::set<std::shared_ptr<Attempt>> lingering;
 
   [[nodiscard]] const devices::Gpu& gpu(int id) const;
   [[nodiscard]] const devices::LockDirectory& lock_directory(const devices::Gpu& gpu) const {

@@ -21,6 +21,7 @@ using namespace std::chrono_literals;
 
 // Processes that are found only by looking come and go between two looks.
 constexpr Duration kLookAgain = 20ms;
+constexpr Duration kLookForSurvivors = 1s;
 
 void kill_by_pidfd(int pidfd) { (void)::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0); }
 
@@ -39,7 +40,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
   void begin(Duration limit) {
     limit_.expires_after(limit);
     limit_.async_wait([self = shared_from_this()](boost::system::error_code failure) {
-      if (!failure) self->finish(false, "still there after the kill");
+      if (!failure) self->give_up();
     });
     if (!tree_.cgroup.empty()) {
       (void)process::kill_cgroup(tree_.cgroup);
@@ -55,7 +56,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
       event_.assign(tree_.init.release());
       event_.async_wait(asio::posix::stream_descriptor::wait_read,
                         [self = shared_from_this()](boost::system::error_code failure) {
-                          if (!failure) self->finish(true, "the namespace's init is gone");
+                          if (!failure) self->finish("the namespace's init is gone");
                         });
       return;
     }
@@ -74,7 +75,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
   void look_at_cgroup() {
     if (!events_ || !events_->populated()) {
       asio::post(event_.get_executor(),
-                 [self = shared_from_this()] { self->finish(true, "cgroup.events populated=0"); });
+                 [self = shared_from_this()] { self->finish("cgroup.events populated=0"); });
       return;
     }
     event_.async_wait(asio::posix::stream_descriptor::wait_error,
@@ -87,20 +88,27 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
     if (!done_) return;
     if (orphans_.sweep() == 0) {
       asio::post(event_.get_executor(),
-                 [self = shared_from_this()] { self->finish(true, "no process has its marker"); });
+                 [self = shared_from_this()] { self->finish("no process has its marker"); });
       return;
     }
-    pause_.expires_after(kLookAgain);
+    pause_.expires_after(gave_up_ ? kLookForSurvivors : kLookAgain);
     pause_.async_wait([self = shared_from_this()](boost::system::error_code failure) {
       if (!failure) self->look_for_orphans();
     });
   }
 
-  void finish(bool empty, std::string how) {
+  void give_up() {
+    if (!done_) return;
+    gave_up_ = true;
+    const Done done = done_;  // it may destroy the hunt's owner
+    done(false, "still there after the kill");
+  }
+
+  void finish(std::string how) {
     if (!done_) return;
     const Done done = std::exchange(done_, nullptr);
     stop();
-    done(empty, std::move(how));
+    done(true, std::move(how));
   }
 
   Tree tree_;
@@ -110,6 +118,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
   asio::steady_timer pause_;
   asio::posix::stream_descriptor event_;
   std::optional<process::CgroupEvents> events_;
+  bool gave_up_ = false;
 };
 
 LostTree::LostTree(Context& context, Tree tree, Duration limit, Done done)

@@ -22,7 +22,8 @@ class LostTree {
   /// Whether the tree was found empty, and how that was found or what is left.
   using Done = std::function<void(bool empty, std::string how)>;
 
-  /// Kills at once. `done` is called once, on the loop's thread, at the latest after `limit`.
+  /// Kills at once. `done` is called on the loop's thread, when the tree is empty or after `limit`; in that
+  /// case once more when it is empty at last, as a keeper would tell.
   LostTree(Context& context, Tree tree, Duration limit, Done done);
   LostTree(const LostTree&) = delete;
   LostTree& operator=(const LostTree&) = delete;

@@ -164,7 +164,7 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
   struct Live {
     std::shared_ptr<Attempt> attempt;
     std::string boot;
-    bool releasing = false;
+    model::JobState state = model::JobState::starting;
   };
   std::vector<Live> live;
   std::set<std::string> known_folders;
@@ -177,9 +177,8 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
         shell.remember(*row);
         shell.add_attempt(attempt);
         known_folders.insert(record.attempt->id.str());
-        live.push_back({.attempt = std::move(attempt),
-                        .boot = record.attempt->boot_id,
-                        .releasing = record.state == model::JobState::releasing});
+        live.push_back(
+            {.attempt = std::move(attempt), .boot = record.attempt->boot_id, .state = record.state});
       }
     }
     shell.tell(std::move(event));
@@ -209,7 +208,7 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
   }
   remove_strays(known_folders);
   // Told after the Restored events, in whose order the engine takes them.
-  for (const Live& found : live) found.attempt->adopt(found.boot, found.releasing);
+  for (const Live& found : live) found.attempt->adopt(found.boot, found.state);
   shell.apply(engine::RestoreDone{});
   look_at_quarantined(quarantined);
 }
