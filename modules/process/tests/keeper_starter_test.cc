@@ -142,6 +142,7 @@ TEST_F(KeeperStarted, ExplainsWhatItCannotStart) {
   Attempt attempt(site, {"true"});
   attempt.use({.cgroup = false, .pidns = false, .subreaper = true});
   site.starter.emplace("/no/such/ebb-keeper");
+  std::filesystem::create_directories(attempt.spec.attempt_dir);
   const auto started = site.starter->start(attempt.spec, {});
   ASSERT_FALSE(started.ok());
   EXPECT_THAT(started.error().message, ::testing::HasSubstr("/no/such/ebb-keeper: No such file"));
