@@ -42,6 +42,12 @@ class Adoption : public testing::DaemonTest {
           const Caller who = caller(daemon);
           id = (co_await daemon.submit(who, std::move(request)))->job.id;
           (void)co_await in_state(daemon, who, id, state);
+          // The keeper is started only when that is on disk.
+          const BootTime deadline = BootClock::now() + 20s;
+          const std::filesystem::path socket = attempt_dir(id) / "keeper.sock";
+          while (!std::filesystem::exists(socket) && BootClock::now() < deadline) {
+            (void)co_await daemon.changed(who, id, state, 5ms);
+          }
           keeper = keeper_of(id);
         },
         true);

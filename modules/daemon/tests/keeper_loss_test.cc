@@ -77,7 +77,7 @@ TEST_F(KeeperLoss, AStoppedKeeperThatDoesNotAnswerAStopIsReplacedAndReported) {
     EXPECT_TRUE(report.complete) << model::json_text(report);
     EXPECT_EQ(report.reason.kind, StopKind::keeper_lost) << model::json_text(report);
     EXPECT_EQ(report.reason.detail,
-              "its keeper did not answer within 5s, when it was asked to stop (cancelled)");
+              "its keeper did not answer within 5 s, when it was asked to stop (cancelled)");
     EXPECT_TRUE(report.stop_requested_at);
   });
 }
