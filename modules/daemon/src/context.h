@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "asio_timers.h"
 #include "ebb/daemon/config.h"
@@ -19,6 +20,8 @@
 #include "held_locks.h"
 
 namespace ebb::daemon {
+
+class Attempt;
 
 /// Under which name the database has the GPUs' baselines.
 inline constexpr const char* kBaselinesName = "gpu-baselines";
@@ -57,6 +60,9 @@ struct Context {
   /// Tells the engine. Safe to call at any point of the loop's thread; the event is applied after the current
   /// one.
   std::function<void(engine::Event)> tell;
+  /// Attempts whose report is on disk but that still wait for something: their keeper's exit, survivors, a
+  /// GPU that is quarantined. They take themselves out.
+  std::set<std::shared_ptr<Attempt>> lingering;
 
   [[nodiscard]] const devices::Gpu& gpu(int id) const;
   [[nodiscard]] const devices::LockDirectory& lock_directory(const devices::Gpu& gpu) const {

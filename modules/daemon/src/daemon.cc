@@ -47,7 +47,7 @@ Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Daemon::~Daemon() {
   impl_->shell.detach();
-  for (const auto& attempt : impl_->lingering) attempt->detach();
+  for (const auto& attempt : impl_->context->lingering) attempt->detach();
   impl_->context->files.join();
 }
 

@@ -50,8 +50,7 @@ class Daemon::Impl {
   mutable Shell shell;
   Users users;
   std::int64_t last_job_seq;
-  std::unordered_set<JobId> pending_ids;            // drawn, not yet on disk
-  std::vector<std::shared_ptr<Attempt>> lingering;  // of ended jobs: something is quarantined
+  std::unordered_set<JobId> pending_ids;  // drawn, not yet on disk
   Waiters<std::string> key_waiters;
   std::unordered_set<std::string> pending_keys;  // idempotency keys under way
   bool stopping = false;

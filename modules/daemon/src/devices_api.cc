@@ -70,7 +70,7 @@ Task<Result<model::Devices>> Daemon::release_device(Caller caller, std::string i
   }
   // A fresh look, by the attempt that is quarantined on it where one is still known.
   std::shared_ptr<Attempt> holder;
-  for (const auto& attempt : impl.lingering) {
+  for (const auto& attempt : impl.context->lingering) {
     if (attempt->quarantines(*wanted)) holder = attempt;
   }
   struct Answer {

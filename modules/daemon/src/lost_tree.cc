@@ -9,10 +9,9 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <optional>
-#include <vector>
 
 #include "ebb/process/cgroup.h"
-#include "ebb/process/proc.h"
+#include "ebb/process/orphans.h"
 
 namespace ebb::daemon {
 namespace {
@@ -22,33 +21,9 @@ using namespace std::chrono_literals;
 
 // Processes that are found only by looking come and go between two looks.
 constexpr Duration kLookAgain = 20ms;
+constexpr Duration kLookForSurvivors = 1s;
 
 void kill_by_pidfd(int pidfd) { (void)::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0); }
-
-// Whether the process is one of the attempt's, by its environment; false where it may not be looked at.
-bool is_marked(pid_t pid, AttemptId attempt) {
-  const auto text = process::read_proc_file(pid, "environ");
-  if (!text) return false;
-  const auto words = process::parse_nul_words(*text);
-  return process::environment_value(words, "EBB_JOB_ID") == attempt.job.str() &&
-         process::environment_value(words, "EBB_ATTEMPT") == std::to_string(attempt.number);
-}
-
-// Kills every process that is marked; how many there were.
-std::size_t kill_marked(AttemptId attempt) {
-  std::size_t found = 0;
-  const auto pids = process::list_pids();
-  if (!pids) return found;
-  for (const pid_t pid : *pids) {
-    // Opened before the environment is read: if it still lives afterwards, both are of one process.
-    auto pidfd = process::open_pidfd(pid);
-    if (!pidfd || !is_marked(pid, attempt) || !process::pidfd_alive(pidfd->get())) continue;
-    if (const auto stat = process::read_proc_stat(pid); !stat || stat->gone()) continue;
-    kill_by_pidfd(pidfd->get());
-    ++found;
-  }
-  return found;
-}
 
 }  // namespace
 
@@ -56,6 +31,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
  public:
   Hunt(Context& context, Tree tree, Done done)
       : tree_(std::move(tree)),
+        orphans_(process::attempt_marks(tree_.attempt)),
         done_(std::move(done)),
         limit_(context.io),
         pause_(context.io),
@@ -64,7 +40,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
   void begin(Duration limit) {
     limit_.expires_after(limit);
     limit_.async_wait([self = shared_from_this()](boost::system::error_code failure) {
-      if (!failure) self->finish(false, "still there after the kill");
+      if (!failure) self->give_up();
     });
     if (!tree_.cgroup.empty()) {
       (void)process::kill_cgroup(tree_.cgroup);
@@ -80,11 +56,11 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
       event_.assign(tree_.init.release());
       event_.async_wait(asio::posix::stream_descriptor::wait_read,
                         [self = shared_from_this()](boost::system::error_code failure) {
-                          if (!failure) self->finish(true, "the namespace's init is gone");
+                          if (!failure) self->finish("the namespace's init is gone");
                         });
       return;
     }
-    look_for_marked();
+    look_for_orphans();
   }
 
   void stop() {
@@ -99,7 +75,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
   void look_at_cgroup() {
     if (!events_ || !events_->populated()) {
       asio::post(event_.get_executor(),
-                 [self = shared_from_this()] { self->finish(true, "cgroup.events populated=0"); });
+                 [self = shared_from_this()] { self->finish("cgroup.events populated=0"); });
       return;
     }
     event_.async_wait(asio::posix::stream_descriptor::wait_error,
@@ -108,32 +84,41 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
                       });
   }
 
-  void look_for_marked() {
+  void look_for_orphans() {
     if (!done_) return;
-    if (kill_marked(tree_.attempt) == 0) {
+    if (orphans_.sweep() == 0) {
       asio::post(event_.get_executor(),
-                 [self = shared_from_this()] { self->finish(true, "no process has its marker"); });
+                 [self = shared_from_this()] { self->finish("no process has its marker"); });
       return;
     }
-    pause_.expires_after(kLookAgain);
+    pause_.expires_after(gave_up_ ? kLookForSurvivors : kLookAgain);
     pause_.async_wait([self = shared_from_this()](boost::system::error_code failure) {
-      if (!failure) self->look_for_marked();
+      if (!failure) self->look_for_orphans();
     });
   }
 
-  void finish(bool empty, std::string how) {
+  void give_up() {
+    if (!done_) return;
+    gave_up_ = true;
+    const Done done = done_;  // it may destroy the hunt's owner
+    done(false, "still there after the kill");
+  }
+
+  void finish(std::string how) {
     if (!done_) return;
     const Done done = std::exchange(done_, nullptr);
     stop();
-    done(empty, std::move(how));
+    done(true, std::move(how));
   }
 
   Tree tree_;
+  process::Orphans orphans_;
   Done done_;
   asio::steady_timer limit_;
   asio::steady_timer pause_;
   asio::posix::stream_descriptor event_;
   std::optional<process::CgroupEvents> events_;
+  bool gave_up_ = false;
 };
 
 LostTree::LostTree(Context& context, Tree tree, Duration limit, Done done)
@@ -141,12 +126,5 @@ LostTree::LostTree(Context& context, Tree tree, Duration limit, Done done)
   hunt_->begin(limit);
 }
 LostTree::~LostTree() { hunt_->stop(); }
-
-std::vector<pid_t> marked_processes(AttemptId attempt) {
-  auto pids = process::list_pids();
-  if (!pids) return {};
-  std::erase_if(*pids, [&](pid_t pid) { return !is_marked(pid, attempt); });
-  return std::move(*pids);
-}
 
 }  // namespace ebb::daemon

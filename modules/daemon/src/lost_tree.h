@@ -3,7 +3,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "context.h"
 #include "ebb/base/unique_fd.h"
@@ -23,7 +22,8 @@ class LostTree {
   /// Whether the tree was found empty, and how that was found or what is left.
   using Done = std::function<void(bool empty, std::string how)>;
 
-  /// Kills at once. `done` is called once, on the loop's thread, at the latest after `limit`.
+  /// Kills at once. `done` is called on the loop's thread, when the tree is empty or after `limit`; in that
+  /// case once more when it is empty at last, as a keeper would tell.
   LostTree(Context& context, Tree tree, Duration limit, Done done);
   LostTree(const LostTree&) = delete;
   LostTree& operator=(const LostTree&) = delete;
@@ -33,8 +33,5 @@ class LostTree {
   class Hunt;
   std::shared_ptr<Hunt> hunt_;
 };
-
-/// The processes whose environment says that they are of this attempt.
-[[nodiscard]] std::vector<pid_t> marked_processes(AttemptId attempt);
 
 }  // namespace ebb::daemon

@@ -204,7 +204,7 @@ std::unique_ptr<lifecycle::Release> ipc_release(process::IpcClaim claim) {
   what.action = "swept";
   return lifecycle::release_by(what, [what, claim = std::move(claim)] {
     ReleaseRecord record = what;
-    const auto sweep = process::sweep_ipc(claim);
+    const auto sweep = process::sweep_after_end(claim);
     if (!sweep) {
       record.outcome = Outcome::failed;
       record.error = sweep.error().message;

@@ -145,6 +145,9 @@ void Shell::carry_out(const engine::Act& act) {
                    if (const auto attempt = this->attempt(stop.attempt.job))
                      attempt->stop(stop.reason, stop.grace);
                  },
+                 [&](const Disown& disown) {
+                   if (const auto attempt = this->attempt(disown.attempt.job)) attempt->disown();
+                 },
                  [&](const Release& release) {
                    if (const auto attempt = this->attempt(release.attempt.job)) attempt->release(release);
                  },

@@ -132,7 +132,7 @@ engine::Restored restored(const store::JobRecord& record, engine::Instant now) {
 // between an attempt's report and the removal of what is empty by then.
 void Daemon::Impl::remove_strays(const std::set<std::string>& live) const {
   std::set<std::string> kept = live;
-  for (const auto& attempt : lingering) kept.insert(attempt->id().str());
+  for (const auto& attempt : context->lingering) kept.insert(attempt->id().str());
   const auto ours = [&](const std::string& name) {
     const auto id = AttemptId::parse(name);
     if (!id || kept.contains(name)) return false;
@@ -164,7 +164,7 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
   struct Live {
     std::shared_ptr<Attempt> attempt;
     std::string boot;
-    bool releasing = false;
+    model::JobState state = model::JobState::starting;
   };
   std::vector<Live> live;
   std::set<std::string> known_folders;
@@ -177,9 +177,8 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
         shell.remember(*row);
         shell.add_attempt(attempt);
         known_folders.insert(record.attempt->id.str());
-        live.push_back({.attempt = std::move(attempt),
-                        .boot = record.attempt->boot_id,
-                        .releasing = record.state == model::JobState::releasing});
+        live.push_back(
+            {.attempt = std::move(attempt), .boot = record.attempt->boot_id, .state = record.state});
       }
     }
     shell.tell(std::move(event));
@@ -204,13 +203,12 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
                     [&](const store::QuarantineRow& row) { return row.attempt == *id; })) {
       held.gpus = (*record)->attempt->gpus;
     }
-    auto attempt =
-        std::make_shared<Attempt>(*context, *id, std::make_shared<const store::JobRow>((*record)->row), held);
-    if (attempt->adopt_lingering()) lingering.push_back(std::move(attempt));
+    std::make_shared<Attempt>(*context, *id, std::make_shared<const store::JobRow>((*record)->row), held)
+        ->adopt_lingering();
   }
   remove_strays(known_folders);
   // Told after the Restored events, in whose order the engine takes them.
-  for (const Live& found : live) found.attempt->adopt(found.boot, found.releasing);
+  for (const Live& found : live) found.attempt->adopt(found.boot, found.state);
   shell.apply(engine::RestoreDone{});
   look_at_quarantined(quarantined);
 }
@@ -219,7 +217,7 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
 // tells; else one look decides.
 void Daemon::Impl::look_at_quarantined(const std::vector<store::QuarantineRow>& rows) {
   for (const store::QuarantineRow& row : rows) {
-    const bool awaited = std::any_of(lingering.begin(), lingering.end(),
+    const bool awaited = std::any_of(context->lingering.begin(), context->lingering.end(),
                                      [&](const auto& attempt) { return attempt->quarantines(row.gpu); });
     if (awaited) continue;
     const auto judge = [this, id = row.gpu](const devices::GpuVerdict& verdict) {

@@ -4,123 +4,22 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/io_context.hpp>
 #include <filesystem>
 #include <fstream>
 
-#include "ebb/base/files.h"
-#include "ebb/base/text.h"
+#include "daemon_fixture.h"
 #include "ebb/model/json.h"
-#include "ebb/process/proc.h"
 
 namespace ebb::daemon {
 namespace {
 
-namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
-// A daemon in a folder of its own, with declared GPUs, whose only caller is this process.
-class DaemonTest : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string name = "/tmp/ebb-daemon-test-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    ::setenv("EBB_LOCK_DIR", (folder_ / "locks").c_str(), 1);
-    config_ = default_config(::geteuid());
-    config_.state.dir = folder_ / "state";
-    config_.server.socket = folder_ / "ebb.sock";
-    config_.server.listen = std::nullopt;
-    config_.gpus.use = "declared:4";
-    config_.ports.range = "28700-28719";
-    config_.jobs.scratch = folder_ / "scratch";
-    int pair[2];
-    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    near_ = UniqueFd(pair[0]);
-    far_ = UniqueFd(pair[1]);
-  }
-  void TearDown() override {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-
-  Caller caller(const Daemon& daemon) {
-    auto peer = process::peer_credentials(near_.get());
-    EXPECT_TRUE(peer.ok());
-    auto caller = daemon.caller_of_peer(std::make_shared<const process::PeerCredentials>(std::move(*peer)));
-    EXPECT_TRUE(caller.ok());
-    return *caller;
-  }
-
-  // Runs `body` with a daemon and then ends the daemon; fails when that takes longer than a test may.
-  template <typename Body>
-  void with_daemon(Body body, bool keep = false) {
-    asio::io_context io;
-    bool finished = false;
-    asio::co_spawn(
-        io,
-        [&]() -> Task<void> {
-          auto daemon = co_await Daemon::start(io, config_);
-          EXPECT_TRUE(daemon.ok()) << (daemon.ok() ? "" : daemon.error().message);
-          if (!daemon) co_return;
-          co_await body(**daemon);
-          (void)co_await (*daemon)->shutdown(keep);
-          daemon->reset();
-          finished = true;
-          io.stop();
-        },
-        [&](std::exception_ptr failure) {
-          if (failure) std::rethrow_exception(failure);
-          io.stop();
-        });
-    io.run_for(60s);
-    EXPECT_TRUE(finished);
-  }
-
-  static Submission job(std::vector<std::string> command) {
-    Submission submission;
-    submission.request.command = std::move(command);
-    return submission;
-  }
-  static Task<model::Report> ended(Daemon& daemon, const Caller& who, JobId id) {
-    for (;;) {
-      auto now = daemon.job(who, id);
-      EXPECT_TRUE(now.ok());
-      if (auto report = daemon.report(who, id)) co_return *report;
-      (void)co_await daemon.changed(who, id, now->state, 20s);
-    }
-  }
-  static Task<model::Job> in_state(Daemon& daemon, const Caller& who, JobId id, model::JobState state) {
-    for (;;) {
-      auto now = daemon.job(who, id);
-      if (now->state == state || model::is_terminal(now->state)) co_return *now;
-      (void)co_await daemon.changed(who, id, now->state, 20s);
-    }
-  }
-
-  // Our child that carries the attempt's name.
-  [[nodiscard]] pid_t keeper_of(JobId id) const {
-    const auto pids = process::list_pids();
-    for (const pid_t pid : *pids) {
-      const auto words = process::read_proc_file(pid, "cmdline");
-      if (words && words->find("ebb-keeper") != std::string::npos &&
-          words->find(id.str()) != std::string::npos && process::read_proc_stat(pid)->ppid == ::getpid()) {
-        return pid;
-      }
-    }
-    return -1;
-  }
-
-  std::filesystem::path folder_;
-  Config config_;
-  UniqueFd near_, far_;
-};
+using testing::DaemonTest;
 
 TEST_F(DaemonTest, RunsAJobToItsReport) {
   with_daemon([&](Daemon& daemon) -> Task<void> {
@@ -182,53 +81,6 @@ TEST_F(DaemonTest, ShutdownEndsRunningJobsAndKeepsQueuedOnesForTheNextDaemon) {
     const Caller who = caller(daemon);
     EXPECT_EQ(daemon.report(who, running)->reason.kind, model::StopKind::daemon_stopped);
     EXPECT_EQ((co_await ended(daemon, who, queued)).reason.kind, model::StopKind::completed);
-  });
-}
-
-TEST_F(DaemonTest, ANewDaemonAdoptsWhatAnEarlierOneLeftRunning) {
-  JobId id;
-  with_daemon(
-      [&](Daemon& daemon) -> Task<void> {
-        const Caller who = caller(daemon);
-        Submission request =
-            job({"/bin/sh", "-c", "while [ ! -e " + (folder_ / "go").string() + " ]; do sleep 0.05; done"});
-        request.request.gpus = 1;
-        id = (co_await daemon.submit(who, std::move(request)))->job.id;
-        (void)co_await in_state(daemon, who, id, model::JobState::running);
-      },
-      true);
-  with_daemon([&](Daemon& daemon) -> Task<void> {
-    const Caller who = caller(daemon);
-    EXPECT_EQ((co_await in_state(daemon, who, id, model::JobState::running)).state, model::JobState::running);
-    std::ofstream(folder_ / "go") << "1";
-    const model::Report report = co_await ended(daemon, who, id);
-    EXPECT_EQ(report.reason.kind, model::StopKind::completed) << model::json_text(report);
-    EXPECT_TRUE(report.complete) << model::json_text(report);
-  });
-}
-
-TEST_F(DaemonTest, AKilledOrStoppedKeeperIsReplacedByTheDaemonAndReported) {
-  with_daemon([&](Daemon& daemon) -> Task<void> {
-    const Caller who = caller(daemon);
-    for (const int signal : {SIGKILL, SIGSTOP}) {
-      Submission request = job({"/bin/sh", "-c", "sleep 1000 & sleep 1000"});
-      request.request.gpus = 1;
-      const JobId id = (co_await daemon.submit(who, std::move(request)))->job.id;
-      (void)co_await in_state(daemon, who, id, model::JobState::running);
-      const pid_t keeper = keeper_of(id);
-      EXPECT_GT(keeper, 0);
-      if (keeper <= 0) co_return;
-      ::kill(keeper, signal);
-      if (signal == SIGSTOP) {
-        CancelRequest cancel;
-        cancel.by = "owner";
-        (void)co_await daemon.cancel(who, id, cancel);
-      }
-      const model::Report report = co_await ended(daemon, who, id);
-      EXPECT_TRUE(report.complete) << model::json_text(report);
-      const auto reason = signal == SIGKILL ? model::StopKind::keeper_lost : model::StopKind::cancelled;
-      EXPECT_EQ(report.reason.kind, reason) << model::json_text(report);
-    }
   });
 }
 
@@ -307,6 +159,45 @@ TEST_F(DaemonTest, TheDeathOfAServerEndsItsJobWithoutBeingAskedFor) {
     EXPECT_EQ((co_await ended(daemon, who, waiter)).reason.kind, model::StopKind::completed);
     EXPECT_EQ((co_await ended(daemon, who, id)).exit.signal, SIGKILL);
   });
+}
+
+// What a user's only process left is known to be its own, of every kind; a user's own daemon is such a
+// process itself, so there the doubt remains.
+TEST_F(DaemonTest, SharedSemaphoresOfAUserWithNoOtherProcessAreSwept) {
+  const bool root = ::geteuid() == 0;
+  std::filesystem::permissions(folder_, std::filesystem::perms::others_exec,
+                               std::filesystem::perm_options::add);
+  int id = -1;
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    Caller who = caller(daemon);
+    if (root) {
+      auto stranger = process::peer_credentials(near_.get());
+      stranger->uid = 3'999'999'991u;
+      stranger->gid = 3'999'999'991u;
+      stranger->groups.clear();
+      who = *daemon.caller_of_peer(std::make_shared<const process::PeerCredentials>(std::move(*stranger)));
+    }
+    Submission request = job({"/bin/sh", "-c", "ipcmk -S 1 >made"});
+    request.request.share_ipc = true;
+    request.request.workdir = (folder_ / "work").string();
+    std::filesystem::create_directory(folder_ / "work");
+    std::filesystem::permissions(folder_ / "work", std::filesystem::perms::all);
+    const JobId made = (co_await daemon.submit(who, std::move(request)))->job.id;
+    const model::Report report = co_await ended(daemon, who, made);
+    EXPECT_EQ(report.reason.kind, model::StopKind::completed) << model::json_text(report);
+    std::ifstream(folder_ / "work" / "made").ignore(100, ':') >> id;
+    EXPECT_GE(id, 0) << model::json_text(report);
+    bool seen = false;
+    for (const model::ReleaseRecord& release : report.releases) {
+      if (release.kind != model::ReleaseKind::ipc) continue;
+      seen = true;
+      EXPECT_EQ(release.count, root ? 1 : 0) << model::json_text(report);
+    }
+    EXPECT_TRUE(seen);
+  });
+  const bool left = ::semctl(id, 0, GETVAL) != -1;
+  EXPECT_EQ(left, !root);
+  if (left) ::semctl(id, 0, IPC_RMID);
 }
 
 }  // namespace

@@ -78,9 +78,10 @@ void Engine::State::on(const Ended& event) {
   const Attempt* const attempt = job ? job->attempt() : nullptr;
   if (!attempt || std::holds_alternative<Boxed<Releasing>>(job->phase)) return;
   // The first reason counts. What is seen from outside (SIGTERM, exit 0 after clean-up, even oom while it
-  // saved its state) is a consequence of the stop, unless the leader was gone before anybody asked.
+  // saved its state) is a consequence of the stop, unless the leader was gone before anybody asked, or the
+  // keeper so far gone that the stop came to nothing.
   model::StopReason reason = event.reason;
-  if (attempt->stop) {
+  if (attempt->stop && !event.unanswered) {
     const auto& asked = attempt->stop->asked;
     const bool was_gone = event.exited_at && asked && *event.exited_at < *asked;
     if (!was_gone) reason = attempt->stop->reason;

@@ -69,6 +69,11 @@ void Engine::State::on(const OwnerDropped& event) {
   job->owner_connected = job->owner_suspended = false;
   watch_owner(*job);
   out_.records.emplace_back(record::OwnerDropped{job->id});
+  // One whose locks are being taken is started with what was submitted, and so must be told as well.
+  const bool has_attempt = !std::holds_alternative<Queued>(job->phase);
+  if (has_attempt && !std::holds_alternative<Boxed<Releasing>>(job->phase)) {
+    out_.then.emplace_back(act::Disown{job->attempt_id()});
+  }
 }
 
 }  // namespace ebb::engine

@@ -191,6 +191,29 @@ TEST(Stop, WinsOverALeaderThatExitsWith0AfterIt) {
   EXPECT_EQ(first<act::Release>(d.apply(ended).now)->reason.kind, StopKind::cancelled);
 }
 
+// A keeper that does not answer was lost before the stop was sent to it: that came first.
+TEST(Stop, LosesAgainstAKeeperThatLeftItUnanswered) {
+  Driver d(machine(1));
+  d.run(job(1));
+  d.cancel(1);
+  d.advance(5 * second);
+  Ended ended{{JobId(1), 1}, {}, {StopKind::keeper_lost, "daemon", {}}, std::nullopt};
+  ended.unanswered = true;
+  const Actions actions = d.apply(ended);
+  EXPECT_EQ(first<act::Release>(actions.now)->reason.kind, StopKind::keeper_lost);
+  EXPECT_EQ(first<record::AttemptEnded>(actions.records)->reason.kind, StopKind::keeper_lost);
+  EXPECT_TRUE(first<act::Release>(actions.now)->stop_requested_at.has_value());
+}
+
+TEST(Stop, WinsOverAKeeperThatDiedWhileItWasStopping) {
+  Driver d(machine(1));
+  d.run(job(1));
+  d.cancel(1);
+  d.advance(second);
+  const Ended ended{{JobId(1), 1}, {}, {StopKind::keeper_lost, "daemon", {}}, d.now().boot};
+  EXPECT_EQ(first<act::Release>(d.apply(ended).now)->reason.kind, StopKind::cancelled);
+}
+
 TEST(Stop, OfAReleasingJobChangesNothing) {
   Driver d(machine(1));
   const Leases leases = d.run(job(1));

@@ -99,6 +99,8 @@ TEST(Owner, ThatGivesUpItsJobLetsItGoOn) {
   d.run(attached(1));
   const Actions dropped = d.apply(OwnerDropped{JobId(1)});
   EXPECT_NE(first<record::OwnerDropped>(dropped.records), nullptr);
+  ASSERT_NE(first<act::Disown>(dropped.then), nullptr) << "its keeper would end it without a daemon";
+  EXPECT_EQ(first<act::Disown>(dropped.then)->attempt, (AttemptId{JobId(1), 1}));
   EXPECT_EQ(d.engine().next_deadline(), std::nullopt);
   EXPECT_TRUE(d.apply(OwnerExited{JobId(1)}).empty());
   EXPECT_TRUE(d.apply(OwnerDropped{JobId(1)}).empty());

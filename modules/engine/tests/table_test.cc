@@ -12,7 +12,7 @@
 // A cell is the state that the job has afterwards ("=": the same) and what the engine wants, in order:
 //   now      Acquire Abandon Release Watch Unwatch   as  acq abn rel wat unw
 //   records  (notes left out)                        as  +job +att +run +stop +end +report +drop +quar -quar
-//   -own then     Start Stop Finish                       as  START STOP FINISH
+//   -own then     Start Stop Finish Disown                as  START STOP FINISH DISOWN
 namespace ebb::engine {
 namespace {
 
@@ -117,8 +117,8 @@ std::vector<std::pair<const char*, Event>> events(const Driver& d) {
 }
 
 std::string code(const Act& act) {
-  static constexpr std::array<const char*, 8> kCodes{"acq", "abn",    "START", "STOP",
-                                                     "rel", "FINISH", "wat",   "unw"};
+  static constexpr std::array<const char*, 9> kCodes{"acq",    "abn", "START", "STOP",  "rel",
+                                                     "FINISH", "wat", "unw",   "DISOWN"};
   return kCodes.at(act.index());
 }
 std::string code(const Record& record) {
@@ -192,11 +192,11 @@ OwnerExited
   running: = +stop STOP
 OwnerDropped
   queued: = -own
-  acquiring: = -own
-  starting: = -own
-  unready: = -own
-  running: = -own
-  stopping: = -own
+  acquiring: = -own DISOWN
+  starting: = -own DISOWN
+  unready: = -own DISOWN
+  running: = -own DISOWN
+  stopping: = -own DISOWN
   releasing: = -own
 Submitted other
   unknown: = acq +job

@@ -26,12 +26,10 @@ inline Moment get_moment(WireReader& in) {
 
 template <typename T>
 void put_optional(WireWriter& out, const std::optional<T>& value) {
-  out.boolean(value.has_value());
-  if (value) put(out, *value);
+  out.optional(value, [&](const T& there) { put(out, there); });
 }
 inline std::optional<Moment> get_optional_moment(WireReader& in) {
-  if (!in.boolean()) return std::nullopt;
-  return get_moment(in);
+  return in.optional([&] { return get_moment(in); });
 }
 
 inline void put(WireWriter& out, const std::vector<std::string>& strings) {

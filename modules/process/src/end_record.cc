@@ -3,8 +3,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <climits>
-
 #include "codec.h"
 #include "ebb/base/files.h"
 
@@ -38,13 +36,11 @@ std::string encode(const EndRecord& record) {
   out.bytes(record.label);
   out.bytes(record.boot_id);
   out.number(static_cast<std::uint64_t>(record.cause));
-  out.boolean(record.start_failure.has_value());
-  if (record.start_failure) {
-    out.signed_number(record.start_failure->exit_code);
-    out.bytes(record.start_failure->message);
-  }
-  out.boolean(record.wait_status.has_value());
-  if (record.wait_status) out.signed_number(*record.wait_status);
+  out.optional(record.start_failure, [&](const StartFailure& failure) {
+    out.signed_number(failure.exit_code);
+    out.bytes(failure.message);
+  });
+  out.optional(record.wait_status, [&](int status) { out.signed_number(status); });
   out.bytes(record.stop_reason);
   put_optional(out, record.started);
   put_optional(out, record.stop_requested);
@@ -73,22 +69,15 @@ Result<EndRecord> parse_end_record(std::string_view data) {
     return wire_error(Errc::conflict, "end record of version " + std::to_string(version) +
                                           "; this program reads " + std::to_string(EndRecord::kVersion));
   }
-  bool fits = true;
-  const auto small_int = [&]() -> int {
-    const std::int64_t value = in.signed_number();
-    fits = fits && value >= INT_MIN && value <= INT_MAX;
-    return fits ? static_cast<int>(value) : 0;
-  };
   EndRecord record;
   record.label = in.bytes(EndRecord::kMaxText);
   record.boot_id = in.bytes(64);
   record.cause = static_cast<EndCause>(in.number(static_cast<std::uint64_t>(EndCause::keeper_ended)));
-  if (in.boolean()) {
-    const int code = small_int();
-    record.start_failure =
-        StartFailure{.exit_code = code, .message = std::string(in.bytes(EndRecord::kMaxText))};
-  }
-  if (in.boolean()) record.wait_status = small_int();
+  record.start_failure = in.optional([&] {
+    const int code = in.small_number();
+    return StartFailure{.exit_code = code, .message = std::string(in.bytes(EndRecord::kMaxText))};
+  });
+  record.wait_status = in.optional([&] { return in.small_number(); });
   record.stop_reason = in.bytes(EndRecord::kMaxReason);
   record.started = get_optional_moment(in);
   record.stop_requested = get_optional_moment(in);
@@ -98,7 +87,7 @@ Result<EndRecord> parse_end_record(std::string_view data) {
   record.processes = in.number();
   const std::size_t survivors = in.count(EndRecord::kMaxSurvivors);
   for (std::size_t i = 0; i < survivors; ++i) {
-    const pid_t pid = small_int();
+    const pid_t pid = in.small_number();
     record.survivors.push_back({.pid = pid, .comm = std::string(in.bytes(256))});
   }
   record.complete = in.boolean();
@@ -107,7 +96,7 @@ Result<EndRecord> parse_end_record(std::string_view data) {
   record.verified_by = in.bytes(EndRecord::kMaxText);
   record.log_bytes = in.number();
   record.log_dropped = in.number();
-  if (!in.complete() || !fits) return wire_error(Errc::corrupt, "an end record is cut off or damaged");
+  if (!in.complete()) return wire_error(Errc::corrupt, "an end record is cut off or damaged");
   return record;
 }
 

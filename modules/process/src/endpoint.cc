@@ -33,10 +33,11 @@ Endpoint::Endpoint(UniqueFd first) {
 
 Result<void> Endpoint::listen(int folder) {
   listener_.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  const sockaddr_un address = keeper_socket_address(folder);
+  const sockaddr_un address = keeper_socket_address(folder, kNewKeeperSocket);
   if (!listener_ ||
       ::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(listener_.get(), kMostConnections) != 0) {
+      ::listen(listener_.get(), kMostConnections) != 0 ||
+      ::renameat(folder, kNewKeeperSocket, folder, kKeeperSocket) != 0) {
     return errno_error(errno, "cannot make the keeper's socket in the attempt's folder");
   }
   return {};

@@ -19,7 +19,8 @@ class Endpoint {
  public:
   /// `first` may be empty; it counts as a daemon without a Hello.
   explicit Endpoint(UniqueFd first);
-  /// Binds keeper.sock in the folder, by its descriptor, since its path may be longer than a socket's may be.
+  /// Makes keeper.sock in the folder, by its descriptor, since its path may be longer than a socket's may be.
+  /// It has its name only when it can be connected to.
   [[nodiscard]] Result<void> listen(int folder);
 
   void add_polls(std::vector<pollfd>& entries) const;

@@ -269,4 +269,20 @@ Result<IpcSweep> sweep_ipc(const IpcClaim& claim) {
   return sweep;
 }
 
+IpcClaim claim_before_start(AttemptId attempt, uid_t uid) {
+  IpcClaim claim;
+  claim.attempt = attempt;
+  claim.uid = uid;
+  auto before = list_ipc();
+  if (!before) return claim;
+  claim.before = std::move(*before);
+  claim.alone = !uid_has_processes(uid);
+  return claim;
+}
+
+Result<IpcSweep> sweep_after_end(IpcClaim claim) {
+  claim.alone = claim.alone && !uid_has_processes(claim.uid);
+  return sweep_ipc(claim);
+}
+
 }  // namespace ebb::process

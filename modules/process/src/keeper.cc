@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,14 +36,14 @@ bool parse_number(std::string_view& text, int& value) {
   return true;
 }
 
-// "SPEC,LINK,OWNER[,LOCK…]", -1 for none.
+// "SPEC,LINK,OWNER,FOLDER[,LOCK…]", -1 for none.
 std::optional<Descriptors> parse_descriptors(std::string_view text) {
   std::vector<int> numbers;
   for (int number = 0; !text.empty();) {
     if (!parse_number(text, number)) return std::nullopt;
     numbers.push_back(number);
   }
-  if (numbers.size() < 3) return std::nullopt;
+  if (numbers.size() < 4) return std::nullopt;
   for (const int number : numbers) {
     if (number >= 0) ::fcntl(number, F_SETFD, FD_CLOEXEC);
   }
@@ -50,7 +51,8 @@ std::optional<Descriptors> parse_descriptors(std::string_view text) {
   found.spec.reset(numbers[0]);
   found.link.reset(numbers[1]);
   found.owner.reset(numbers[2]);
-  for (std::size_t i = 3; i < numbers.size(); ++i) found.locks.emplace_back(numbers[i]);
+  found.folder.reset(numbers[3]);
+  for (std::size_t i = 4; i < numbers.size(); ++i) found.locks.emplace_back(numbers[i]);
   return found;
 }
 
@@ -118,12 +120,13 @@ int born(void* argument) {
 // A request's descriptors in their order; nothing where there are not as many as it says.
 std::optional<Descriptors> sort_out(const NurseryRequest& request, std::vector<UniqueFd> received,
                                     UniqueFd& group) {
-  const std::size_t expected = 2U + (request.owner != 0) + (request.cgroup != 0) + request.locks;
+  const std::size_t expected = 3U + (request.owner != 0) + (request.cgroup != 0) + request.locks;
   if (received.size() != expected) return std::nullopt;
   Descriptors sorted;
   std::size_t next = 0;
   sorted.spec = std::move(received[next++]);
   sorted.link = std::move(received[next++]);
+  sorted.folder = std::move(received[next++]);
   if (request.owner != 0) sorted.owner = std::move(received[next++]);
   if (request.cgroup != 0) group = std::move(received[next++]);
   while (next < received.size()) sorted.locks.push_back(std::move(received[next++]));
@@ -133,6 +136,9 @@ std::optional<Descriptors> sort_out(const NurseryRequest& request, std::vector<U
 // Forks keepers until the channel ends. They become the daemon's children, by CLONE_PARENT.
 int run_nursery(std::span<char*> argv, int channel) noexcept {
   static_cast<void>(boot_id());  // read once, for all
+  // Stopped, it would keep a request that its dead daemon sent, and with it the lock that says that a keeper
+  // may still come.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   for (;;) {
     std::array<char, sizeof(NurseryRequest) + kMaxNurseryLabel> packet;
     std::vector<UniqueFd> received;

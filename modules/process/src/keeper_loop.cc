@@ -19,9 +19,6 @@ constexpr Duration kOrphanGrace = std::chrono::seconds(2);
 }  // namespace
 
 Result<void> Keeper::start() {
-  auto folder = open_file(spec_.attempt_dir, O_PATH | O_DIRECTORY);
-  if (!folder) return std::move(folder).error();
-  folder_ = std::move(*folder);
   if (auto listening = endpoint_.listen(folder_.get()); !listening) return listening;
   auto ends = output_.open(spec_);
   if (!ends) return std::move(ends).error();
@@ -115,11 +112,18 @@ void Keeper::answer(std::size_t from, const Hello& hello) {
 void Keeper::take(const Stop& stop) { request_end(EndCause::stop, stop.grace, stop.reason); }
 void Keeper::take(const Kill& kill) { request_end(EndCause::stop, Duration{}, kill.reason); }
 
+void Keeper::disown() {
+  owner_.reset();
+  owner_gone_ = false;
+  spec_.daemon_gone.reset();
+}
+
 void Keeper::take_commands(const Ready& ready) {
   for (const Endpoint::Request& request : endpoint_.receive(ready)) {
     if (const auto* hello = std::get_if<Hello>(&request.command)) answer(request.from, *hello);
     if (const auto* stop = std::get_if<Stop>(&request.command)) take(*stop);
     if (const auto* kill = std::get_if<Kill>(&request.command)) take(*kill);
+    if (std::holds_alternative<Disown>(request.command)) disown();
     if (std::holds_alternative<FetchLocks>(request.command)) {
       endpoint_.reply(request.from, Locks{.count = locks_.size()}, &locks_);
     }

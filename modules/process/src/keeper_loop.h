@@ -42,6 +42,7 @@ struct Descriptors {
   UniqueFd spec;
   UniqueFd link;
   UniqueFd owner;
+  UniqueFd folder;  // the attempt's, locked (keeper_lock.h)
   std::vector<UniqueFd> locks;
 };
 
@@ -53,6 +54,7 @@ class Keeper {
         self_(std::move(self)),
         owner_(std::move(descriptors.owner)),
         locks_(std::move(descriptors.locks)),
+        folder_(std::move(descriptors.folder)),
         tree_(spec_, self_.get()),
         endpoint_(std::move(descriptors.link)) {}
 
@@ -75,6 +77,7 @@ class Keeper {
   void take_commands(const Ready& ready);
   void take(const Stop& stop);
   void take(const Kill& kill);
+  void disown();
   void answer(std::size_t from, const Hello& hello);
   void watch_daemon();
   void take_signals();

@@ -20,6 +20,7 @@ enum class Tag : std::uint8_t {
   kill = 3,
   fetch_locks = 4,
   ack = 5,
+  disown = 6,
   welcome = 65,
   started = 66,
   leader_exited = 67,
@@ -73,6 +74,7 @@ std::string encode(const KeeperCommand& command) {
                         },
                         [](const FetchLocks&) { return begin(Tag::fetch_locks).take(); },
                         [](const Ack&) { return begin(Tag::ack).take(); },
+                        [](const Disown&) { return begin(Tag::disown).take(); },
                     },
                     command);
 }
@@ -145,6 +147,9 @@ Result<KeeperCommand> parse_keeper_command(std::string_view packet) {
     case Tag::ack:
       if (!in.complete()) return damaged();
       return KeeperCommand(Ack{});
+    case Tag::disown:
+      if (!in.complete()) return damaged();
+      return KeeperCommand(Disown{});
     default:
       return damaged();
   }
@@ -174,9 +179,7 @@ Result<KeeperEvent> parse_keeper_event(std::string_view packet) {
     }
     case Tag::leader_exited: {
       LeaderExited exited;
-      const std::int64_t status = in.signed_number();
-      if (status < INT_MIN || status > INT_MAX) return damaged();
-      exited.wait_status = static_cast<int>(status);
+      exited.wait_status = in.small_number();
       exited.at = get_moment(in);
       if (!in.complete()) return damaged();
       return KeeperEvent(exited);

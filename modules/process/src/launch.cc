@@ -1,7 +1,5 @@
 #include "ebb/process/launch.h"
 
-#include <climits>
-
 #include "codec.h"
 
 namespace ebb::process {
@@ -24,17 +22,14 @@ Limit get_limit(WireReader& in) {
   return limit;
 }
 
-void put_identity(WireWriter& out, const std::optional<Identity>& identity) {
-  out.boolean(identity.has_value());
-  if (!identity) return;
-  out.number(identity->uid);
-  out.number(identity->gid);
-  out.number(identity->groups.size());
-  for (const gid_t group : identity->groups) out.number(group);
+void put(WireWriter& out, const Identity& identity) {
+  out.number(identity.uid);
+  out.number(identity.gid);
+  out.number(identity.groups.size());
+  for (const gid_t group : identity.groups) out.number(group);
 }
 
-std::optional<Identity> get_identity(WireReader& in) {
-  if (!in.boolean()) return std::nullopt;
+Identity get_identity(WireReader& in) {
   Identity identity;
   identity.uid = static_cast<uid_t>(in.number(UINT32_MAX));
   identity.gid = static_cast<gid_t>(in.number(UINT32_MAX));
@@ -90,7 +85,7 @@ std::string encode(const LaunchSpec& spec) {
   put(out, spec.argv);
   put(out, spec.env);
   out.bytes(spec.workdir);
-  put_identity(out, spec.identity);
+  out.optional(spec.identity, [&](const Identity& identity) { put(out, identity); });
   out.number(spec.umask);
   out.number(spec.rlimits.size());
   for (const ResourceLimit& limit : spec.rlimits) {
@@ -129,30 +124,21 @@ Result<LaunchSpec> parse_launch_spec(std::string_view data) {
     return wire_error(Errc::conflict, "launch spec of version " + std::to_string(version) +
                                           "; this program reads " + std::to_string(LaunchSpec::kVersion));
   }
-  const auto optional_duration = [&]() -> std::optional<Duration> {
-    if (!in.boolean()) return std::nullopt;
-    return get_duration(in);
-  };
-  bool fits = true;
-  const auto small_int = [&]() -> int {
-    const std::int64_t value = in.signed_number();
-    fits = fits && value >= INT_MIN && value <= INT_MAX;
-    return fits ? static_cast<int>(value) : 0;
-  };
+  const auto duration = [&] { return get_duration(in); };
   LaunchSpec spec;
   spec.label = in.bytes(kMaxPath);
   spec.argv = get_strings(in, LaunchSpec::kMaxStrings, LaunchSpec::kMaxBytes);
   spec.env = get_strings(in, LaunchSpec::kMaxStrings, LaunchSpec::kMaxBytes);
   spec.workdir = in.bytes(kMaxPath);
-  spec.identity = get_identity(in);
+  spec.identity = in.optional([&] { return get_identity(in); });
   spec.umask = static_cast<mode_t>(in.number(0777));
   const std::size_t limits = in.count(64);
   for (std::size_t i = 0; i < limits; ++i) {
-    const int resource = small_int();
+    const int resource = in.small_number();
     spec.rlimits.push_back({.resource = resource, .soft = in.number()});
   }
-  spec.nice = small_int();
-  spec.oom_score_adj = small_int();
+  spec.nice = in.small_number();
+  spec.oom_score_adj = in.small_number();
   spec.attempt_dir = in.bytes(kMaxPath);
   spec.log_dir = in.bytes(kMaxPath);
   spec.log_limit_bytes = in.number();
@@ -168,12 +154,12 @@ Result<LaunchSpec> parse_launch_spec(std::string_view data) {
   spec.hide = get_strings(in, LaunchSpec::kMaxPaths, kMaxPath);
   spec.reachable = get_strings(in, LaunchSpec::kMaxPaths, kMaxPath);
   spec.mask_devices = get_strings(in, LaunchSpec::kMaxPaths, kMaxPath);
-  spec.time_limit = optional_duration();
+  spec.time_limit = in.optional(duration);
   spec.grace = get_duration(in);
   spec.kill_timeout = get_duration(in);
-  spec.daemon_gone = optional_duration();
+  spec.daemon_gone = in.optional(duration);
   spec.wait_for_ack = in.boolean();
-  if (!in.complete() || !fits) return wire_error(Errc::corrupt, "a launch spec is cut off or damaged");
+  if (!in.complete()) return wire_error(Errc::corrupt, "a launch spec is cut off or damaged");
   return spec;
 }
 

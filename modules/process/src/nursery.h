@@ -9,8 +9,8 @@ namespace ebb::process {
 
 // Between a KeeperStarter and the process that forks keepers for it, over a SOCK_SEQPACKET pair.
 
-/// A request: this, then the keeper's label. Beside it travel the descriptors: spec, link, then owner and
-/// cgroup where they are there, then the locks.
+/// A request: this, then the keeper's label. Beside it travel the descriptors: spec, link, folder, then owner
+/// and cgroup where they are there, then the locks.
 struct NurseryRequest {
   std::uint8_t owner = 0;
   std::uint8_t cgroup = 0;

@@ -1,9 +1,13 @@
 #include "ebb/process/orphans.h"
 
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
-#include <csignal>
+#include <optional>
 #include <set>
-#include <vector>
 
 #include "descendants.h"
 #include "ebb/process/proc.h"
@@ -13,7 +17,7 @@ namespace {
 
 constexpr int kMostSweeps = 64;
 
-bool marked(pid_t pid, std::span<const std::string> marks) {
+bool marked(pid_t pid, const std::vector<std::string>& marks) {
   const auto text = read_proc_file(pid, "environ", 16 << 20);
   if (!text) return false;
   const auto words = parse_nul_words(*text);
@@ -22,39 +26,90 @@ bool marked(pid_t pid, std::span<const std::string> marks) {
   });
 }
 
-// A process may have overwritten its environment (setproctitle does), so its session counts as well: keepers
-// make a session for each leader, and no two attempts share one.
-std::vector<Survivor> matching(std::span<const std::string> marks) {
-  const std::vector<Survivor> all = descendants();
-  std::set<pid_t> sessions;
-  std::vector<Survivor> found;
-  const auto session_of = [](pid_t pid) {
-    const auto stat = read_proc_stat(pid);
-    return stat ? stat->session : 0;
-  };
-  for (const Survivor& process : all) {
-    if (marked(process.pid, marks)) sessions.insert(session_of(process.pid));
+void send(int pidfd, int signal) noexcept { ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
+
+// Of this very process; nothing where it is gone, or another has its number.
+std::optional<UniqueFd> open_same(pid_t pid, std::uint64_t start_time) {
+  auto pidfd = open_pidfd(pid);
+  if (!pidfd) return std::nullopt;
+  const auto stat = read_proc_stat(pid);
+  if (!stat || stat->gone() || stat->start_time != start_time || !pidfd_alive(pidfd->get())) {
+    return std::nullopt;
   }
-  sessions.erase(0);
-  for (const Survivor& process : all) {
-    if (sessions.contains(session_of(process.pid))) found.push_back(process);
-  }
-  return found;
+  return std::move(*pidfd);
 }
 
 }  // namespace
 
-std::size_t kill_orphans(std::span<const std::string> marks) {
-  if (marks.empty()) return 0;
-  std::size_t known = 0;
-  std::vector<Survivor> found = matching(marks);
-  for (int sweep = 0; sweep < kMostSweeps && found.size() > known; ++sweep) {
-    known = found.size();
-    signal_descendants(found, SIGSTOP);  // so that none forks past the kill
-    found = matching(marks);
+std::vector<std::string> attempt_marks(AttemptId attempt) {
+  return {"EBB_JOB_ID=" + attempt.job.str(), "EBB_ATTEMPT=" + std::to_string(attempt.number)};
+}
+
+std::vector<Orphans::Found> Orphans::look() const {
+  std::map<pid_t, Found> found;
+  std::set<pid_t> sessions;
+  const auto pids = list_pids();
+  if (!pids || marks_.empty()) return {};
+  const pid_t self = ::getpid();
+  for (const pid_t pid : *pids) {
+    // Read first: what took the number over meanwhile is then never believed.
+    auto stat = read_proc_stat(pid);
+    if (!stat || stat->gone() || pid == self || !marked(pid, marks_)) continue;
+    sessions.insert(stat->session);
+    found.emplace(pid, Found{{.pid = pid, .comm = std::move(stat->comm)}, stat->start_time});
   }
-  signal_descendants(found, SIGKILL);
-  return found.size();
+  sessions.erase(0);
+  sessions.erase(::getsid(0));
+  for (const Survivor& process : descendants()) {
+    const auto stat = read_proc_stat(process.pid);
+    if (!stat || stat->gone() || !sessions.contains(stat->session)) continue;
+    found.emplace(process.pid, Found{process, stat->start_time});
+  }
+  std::vector<Found> all;
+  for (auto& [pid, one] : found) all.push_back(std::move(one));
+  return all;
+}
+
+std::vector<Survivor> Orphans::find() const {
+  std::vector<Survivor> processes;
+  for (Found& found : look()) processes.push_back(std::move(found.process));
+  return processes;
+}
+
+std::size_t Orphans::sweep() {
+  std::size_t known = 0;
+  std::vector<Found> found = look();
+  for (int pass = 0; pass < kMostSweeps && found.size() > known; ++pass) {
+    known = found.size();
+    for (const Found& one : found) {
+      if (const auto pidfd = open_same(one.process.pid, one.start_time)) send(pidfd->get(), SIGSTOP);
+    }
+    found = look();
+  }
+  for (const Found& one : found) {
+    auto pidfd = open_same(one.process.pid, one.start_time);
+    if (!pidfd) continue;
+    send(pidfd->get(), SIGKILL);
+    killed_.insert_or_assign(one.process.pid, std::move(*pidfd));
+  }
+  reap();
+  return killed_.size();
+}
+
+void Orphans::reap() {
+  const pid_t self = ::getpid();
+  std::erase_if(killed_, [&](const auto& entry) {
+    siginfo_t info{};
+    const UniqueFd& pidfd = entry.second;
+    if (::waitid(P_PIDFD, static_cast<id_t>(pidfd.get()), &info, WEXITED | WNOHANG) == 0) {
+      return info.si_pid != 0;
+    }
+    const auto stat = read_proc_stat(entry.first);
+    if (!stat || !pidfd_alive(pidfd.get())) return true;
+    // Somebody else's to reap, and no longer able to do anything; but one whose parent is dying too is about
+    // to come to us.
+    return stat->gone() && stat->ppid != self && !killed_.contains(stat->ppid);
+  });
 }
 
 }  // namespace ebb::process

@@ -20,6 +20,7 @@
 #include "descriptor_passing.h"
 #include "ebb/base/files.h"
 #include "ebb/process/cgroup.h"
+#include "ebb/process/keeper_lock.h"
 #include "nursery.h"
 #include "socket_path.h"
 
@@ -84,6 +85,7 @@ struct Endowment {
   UniqueFd spec;
   UniqueFd ours;    // the daemon's end of the link
   UniqueFd theirs;  // the keeper's
+  UniqueFd folder;  // the attempt's, locked
   UniqueFd group;   // the cgroup that it begins in, or empty
 };
 
@@ -107,6 +109,10 @@ Result<Endowment> endow(const LaunchSpec& spec, std::size_t locks) {
   auto high_memory = above_standard(std::move(*memory));
   if (!high_memory) return std::move(high_memory).error();
   given.spec = std::move(*high_memory);
+  auto folder = lock_attempt_dir(spec.attempt_dir);
+  if (folder) folder = above_standard(std::move(*folder));
+  if (!folder) return std::move(folder).error();
+  given.folder = std::move(*folder);
   if (spec.tiers.cgroup) {
     auto opened = open_file(spec.cgroup + "/keeper", O_PATH | O_DIRECTORY);
     if (!opened) return std::move(opened).error();
@@ -158,7 +164,7 @@ std::variant<Executed, int> execute(const std::string& program, std::string firs
 Result<StartedKeeper> start_keeper(const LaunchSpec& spec, const KeeperLaunch& launch) {
   auto given = endow(spec, launch.locks.size());
   if (!given) return std::move(given).error();
-  std::vector<int> inherited = {given->spec.get(), given->theirs.get(), launch.owner};
+  std::vector<int> inherited = {given->spec.get(), given->theirs.get(), launch.owner, given->folder.get()};
   inherited.insert(inherited.end(), launch.locks.begin(), launch.locks.end());
   std::string numbers;
   for (const int fd : inherited) numbers += (numbers.empty() ? "" : ",") + std::to_string(fd);
@@ -201,12 +207,12 @@ void KeeperStarter::end_nursery() noexcept {
 
 Result<StartedKeeper> KeeperStarter::start(const LaunchSpec& spec, std::span<const int> locks, int owner) {
   const KeeperLaunch launch{.program = program_, .locks = locks, .owner = owner};
-  if (locks.size() + 4 > kMaxNurseryDescriptors || spec.label.size() > kMaxNurseryLabel) {
+  if (locks.size() + 5 > kMaxNurseryDescriptors || spec.label.size() > kMaxNurseryLabel) {
     return start_keeper(spec, launch);
   }
   auto given = endow(spec, locks.size());
   if (!given) return std::move(given).error();
-  std::vector<int> descriptors = {given->spec.get(), given->theirs.get()};
+  std::vector<int> descriptors = {given->spec.get(), given->theirs.get(), given->folder.get()};
   if (owner >= 0) descriptors.push_back(owner);
   if (given->group) descriptors.push_back(given->group.get());
   descriptors.insert(descriptors.end(), locks.begin(), locks.end());
@@ -235,6 +241,8 @@ Result<StartedKeeper> KeeperStarter::start(const LaunchSpec& spec, std::span<con
     // none.
     end_nursery();
     if (spec.tiers.cgroup) static_cast<void>(kill_cgroup(spec.cgroup).ok());
+    given->folder.reset();
+    kill_keeper(spec.attempt_dir);
     return wire_error(Errc::unavailable, "the process that forks keepers did not answer; it was ended");
   }
   if (answer.pid <= 0 || pidfd.size() != 1) return cannot_start(-answer.pid, spec, program_);
@@ -256,7 +264,7 @@ Result<KeeperLink> KeeperLink::connect(const std::string& attempt_dir) {
   if (!folder) return wire_error(Errc::not_found, folder.error().message);
   UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!socket) return errno_error(errno, "cannot make a socket");
-  const sockaddr_un address = keeper_socket_address(folder->get());
+  const sockaddr_un address = keeper_socket_address(folder->get(), kKeeperSocket);
   while (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     if (errno == EINTR) continue;
     const Errc code = errno == ENOENT ? Errc::not_found : Errc::unavailable;

@@ -1,5 +1,7 @@
 #include "ebb/process/wire.h"
 
+#include <climits>
+
 namespace ebb::process {
 
 void WireWriter::number(std::uint64_t value) {
@@ -47,6 +49,13 @@ std::uint64_t WireReader::number(std::uint64_t limit) noexcept {
 std::int64_t WireReader::signed_number() noexcept {
   const std::uint64_t bits = number();
   return static_cast<std::int64_t>((bits >> 1) ^ ((bits & 1) != 0 ? UINT64_MAX : 0));
+}
+
+int WireReader::small_number() noexcept {
+  const std::int64_t value = signed_number();
+  if (value >= INT_MIN && value <= INT_MAX) return static_cast<int>(value);
+  fail();
+  return 0;
 }
 
 std::string_view WireReader::bytes(std::uint64_t limit) noexcept {

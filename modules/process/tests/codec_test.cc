@@ -127,7 +127,8 @@ TEST(EndRecord, ThatIsNotThereIsNotFound) {
 TEST(KeeperCommand, IsReadBackAndDamageIsRefused) {
   for (const KeeperCommand& command :
        {KeeperCommand(Hello{}), KeeperCommand(Stop{.reason = "why", .grace = 3s}),
-        KeeperCommand(Kill{.reason = "x"}), KeeperCommand(FetchLocks{}), KeeperCommand(Ack{})}) {
+        KeeperCommand(Kill{.reason = "x"}), KeeperCommand(FetchLocks{}), KeeperCommand(Ack{}),
+        KeeperCommand(Disown{})}) {
     expect_robust(encode(command), parse_keeper_command);
     EXPECT_FALSE(parse_keeper_event(encode(command)).ok()) << "an event and a command share a number";
   }

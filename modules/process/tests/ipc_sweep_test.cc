@@ -196,6 +196,25 @@ TEST(IpcClaim, SaysNoWhenInDoubt) {
   EXPECT_FALSE(made_by(object, claim));
 }
 
+TEST(IpcClaim, IsAloneOnlyWhereTheUserHasNoOtherProcessBeforeAndAfter) {
+  alone([] {
+    const int sem = ::semget(IPC_PRIVATE, 1, IPC_CREAT | 0600);
+    constexpr uid_t kNobodys = 3'999'999'991u;
+    const AttemptId attempt{JobId(0x7f3a91c2), 1};
+    const IpcClaim claim = claim_before_start(attempt, kNobodys);
+    EXPECT_TRUE(claim.alone);
+    EXPECT_NE(find(claim.before, Kind::sem, sem), nullptr);
+    EXPECT_FALSE(claim_before_start(attempt, ::geteuid()).alone);
+    // Alone before, but not any more: whose this is, nobody knows.
+    IpcClaim ours = claim_now();
+    ours.alone = true;
+    const auto kept = sweep_after_end(ours);
+    ASSERT_TRUE(kept.ok());
+    EXPECT_TRUE(kept->removed.empty());
+    EXPECT_NE(find(*list_ipc(), Kind::sem, sem), nullptr);
+  });
+}
+
 TEST(IpcParser, LeavesGarbageOut) {
   EXPECT_TRUE(parse_sysvipc(Kind::shm, "").empty());
   EXPECT_TRUE(parse_sysvipc(Kind::shm, "a b c\n1 2 3\n").empty());

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "attempt.h"
+#include "ebb/process/keeper_lock.h"
 #include "ebb/process/proc.h"
 
 namespace ebb::process {
@@ -218,6 +219,28 @@ TEST(KeeperAdoption, TheOwnersEndWithoutADaemonEndsTheTree) {
   EXPECT_EQ(attempt.finish(), 0);
 }
 
+TEST(KeeperAdoption, ADisownedJobGoesOnWithoutOwnerAndDaemon) {
+  Site site;
+  Idle owner;
+  auto pidfd = open_pidfd(owner.pid());
+  ASSERT_TRUE(pidfd.ok());
+  Attempt attempt(site, {"sleep", "1000"});
+  attempt.spec.daemon_gone = Duration{};  // at once
+  attempt.start({}, pidfd->get());
+  ASSERT_TRUE(attempt.wait<Started>().has_value());
+  owner.end();  // noticed, but the daemon decides
+  attempt.send(Disown{});
+  attempt.hang_up();
+  // Whether to end was decided when the keeper saw the hang-up, before it reads anything of this connection.
+  attempt.adopt();
+  const auto welcome = attempt.wait<Welcome>();
+  ASSERT_TRUE(welcome.has_value());
+  EXPECT_EQ(welcome->phase, KeeperPhase::running);
+  attempt.send(Stop{.reason = "later", .grace = 10s});
+  EXPECT_EQ(attempt.end().cause, EndCause::stop);
+  EXPECT_EQ(attempt.finish(), 0);
+}
+
 TEST(KeeperAdoption, ASideProcessEndsWithItsClientAndItsKeeperToo) {
   Site site;
   const std::string number = unique_number();
@@ -250,6 +273,36 @@ TEST(KeeperAdoption, AKeeperThatIsGoneIsTold) {
   EXPECT_TRUE(attempt.end().complete);
   EXPECT_EQ(attempt.finish(), 0);
   EXPECT_EQ(KeeperLink::connect(attempt.spec.attempt_dir).error().code, Errc::unavailable);
+}
+
+TEST(KeeperAdoption, ThatAKeeperIsComingCanBeToldBeforeItHasASocket) {
+  for (const bool forked : {false, true}) {
+    Site site;
+    if (forked) site.starter.emplace(site.keeper);
+    Attempt attempt(site, {"sleep", "1000"});
+    EXPECT_FALSE(keeper_lives(attempt.spec.attempt_dir)) << "no folder yet";
+    attempt.start();
+    EXPECT_TRUE(keeper_lives(attempt.spec.attempt_dir)) << "whether it has got to its socket or not";
+    ASSERT_TRUE(attempt.wait<Started>().has_value());
+    const auto second = start_keeper(attempt.spec, {.program = site.keeper});
+    ASSERT_FALSE(second.ok());
+    EXPECT_EQ(second.error().code, Errc::conflict);
+    attempt.kill_keeper();
+    attempt.wait_for_keeper();
+    EXPECT_FALSE(keeper_lives(attempt.spec.attempt_dir)) << "neither init nor leader has the lock";
+  }
+}
+
+TEST(KeeperAdoption, AKeeperIsFoundAndKilledByItsFoldersLock) {
+  Site site;
+  Attempt attempt(site, {"sleep", "1000"});
+  attempt.start();
+  ASSERT_TRUE(attempt.wait<Started>().has_value());
+  EXPECT_EQ(kill_keeper((site.dir / "another").string()), 0U);
+  EXPECT_EQ(kill_keeper(site.dir.path().string()), 0U);
+  EXPECT_EQ(kill_keeper(attempt.spec.attempt_dir), 1U);
+  EXPECT_EQ(attempt.wait_for_keeper(), SIGKILL);
+  EXPECT_EQ(kill_keeper(attempt.spec.attempt_dir), 0U);
 }
 
 TEST(KeeperAdoption, NonsenseAndOtherVersionsDoNotDisturbIt) {

@@ -279,6 +279,7 @@ TEST_F(KeeperStart, RefusesASpecThatNoKeeperCouldCarryOut) {
 TEST_F(KeeperStart, SaysThatTheKeepersProgramIsNotThere) {
   Attempt attempt(site, {"true"});
   attempt.use({.cgroup = false, .pidns = false, .subreaper = true});
+  std::filesystem::create_directories(attempt.spec.attempt_dir);
   const auto started = start_keeper(attempt.spec, {.program = "/no/such/ebb-keeper"});
   ASSERT_FALSE(started.ok());
   EXPECT_THAT(started.error().message, HasSubstr("/no/such/ebb-keeper: No such file"));

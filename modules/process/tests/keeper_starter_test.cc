@@ -1,6 +1,7 @@
 // Keepers that are forked by a process which executed the program once.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
@@ -116,10 +117,32 @@ TEST_F(KeeperStarted, EndsWithItsStarter) {
   EXPECT_FALSE(pidfd_alive(nursery->get()));
 }
 
+// Stopped with a request that it has not read, it would hold the folder's lock for ever.
+TEST_F(KeeperStarted, DiesWithTheProcessThatStartedItAlsoWhenItIsStopped) {
+  int pipe[2];
+  ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
+  Idle daemon([&] {
+    expect_run("aaaaaaaa.1");
+    const pid_t pid = site.starter->nursery_pid();
+    EXPECT_EQ(::write(pipe[1], &pid, sizeof pid), ssize_t{sizeof pid});
+  });
+  pid_t pid = 0;
+  ASSERT_EQ(::read(pipe[0], &pid, sizeof pid), ssize_t{sizeof pid});
+  ::close(pipe[0]);
+  ::close(pipe[1]);
+  auto nursery = open_pidfd(pid);
+  ASSERT_TRUE(nursery.ok());
+  ASSERT_EQ(::kill(pid, SIGSTOP), 0);
+  daemon.end();
+  pollfd gone{.fd = nursery->get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&gone, 1, 20'000), 1);
+}
+
 TEST_F(KeeperStarted, ExplainsWhatItCannotStart) {
   Attempt attempt(site, {"true"});
   attempt.use({.cgroup = false, .pidns = false, .subreaper = true});
   site.starter.emplace("/no/such/ebb-keeper");
+  std::filesystem::create_directories(attempt.spec.attempt_dir);
   const auto started = site.starter->start(attempt.spec, {});
   ASSERT_FALSE(started.ok());
   EXPECT_THAT(started.error().message, ::testing::HasSubstr("/no/such/ebb-keeper: No such file"));

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <thread>
+
 #include "attempt.h"
 #include "ebb/base/files.h"
 #include "ebb/process/orphans.h"
@@ -230,12 +232,17 @@ TEST_P(KeeperInTier, LeavesNothingWhenItIsKilled) {
   if (GetParam().cgroup && !GetParam().pidns) {
     ASSERT_TRUE(kill_cgroup(attempt.spec.cgroup).ok());
   } else if (!GetParam().pidns) {
-    const std::vector<std::string> marks = {"EBB_ATTEMPT=" + number};
-    EXPECT_GE(kill_orphans(marks), 1U);
+    Orphans orphans({"EBB_ATTEMPT=" + number});
+    EXPECT_FALSE(orphans.find().empty());
+    const BootTime deadline = BootClock::now() + 20s;
+    while (orphans.sweep() > 0 && BootClock::now() < deadline) std::this_thread::yield();
   }
   EXPECT_TRUE(none_left_with(number));
-  while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+  if (GetParam().cgroup || GetParam().pidns) {
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
   }
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a zombie is left";
   ::prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
 }
 

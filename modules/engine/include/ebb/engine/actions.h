@@ -36,6 +36,10 @@ struct Stop {
   model::StopReason reason;
   Duration grace{};
 };
+/// The job has no owner any longer: its keeper must not end it for want of one, nor of a daemon.
+struct Disown {
+  AttemptId attempt;
+};
 /// Run the attempt's releases; answer Released.
 struct Release {
   AttemptId attempt;
@@ -64,7 +68,7 @@ struct Unwatch {
 }  // namespace act
 
 using Act = std::variant<act::Acquire, act::Abandon, act::Start, act::Stop, act::Release, act::Finish,
-                         act::Watch, act::Unwatch>;
+                         act::Watch, act::Unwatch, act::Disown>;
 
 namespace record {
 

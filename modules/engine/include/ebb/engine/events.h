@@ -83,8 +83,11 @@ struct Ended {
   model::Exit exit;
   model::StopReason
       reason;  ///< as seen from outside: completed, failed, start_failed, oom, timeout, keeper_lost, …
-  /// When the leader was gone, where that is known: if that was before a stop was asked for, `reason` stands.
+  /// When the leader was gone, or its keeper was found dead, where that is known: if that was before a stop
+  /// was asked for, `reason` stands.
   std::optional<BootTime> exited_at;
+  /// The keeper left a request unanswered, so that no stop has reached the tree: `reason` stands.
+  bool unanswered = false;
 };
 /// Start-up found that a recorded attempt never came to life: its job goes back to its place in the queue.
 struct NeverStarted {

@@ -62,4 +62,10 @@ struct IpcSweep {
 /// Removes what made_by() says is the attempt's; each is looked at again just before it goes.
 [[nodiscard]] Result<IpcSweep> sweep_ipc(const IpcClaim& claim);
 
+/// The two ends of a claim. Just before an attempt's start: what is there, and whether its uid is alone so
+/// far (never where what is there cannot be listed); the rest is to be filled in.
+[[nodiscard]] IpcClaim claim_before_start(AttemptId attempt, uid_t uid);
+/// After its end: sweep_ipc(), with `claim.alone` only where the uid has no process now either.
+[[nodiscard]] Result<IpcSweep> sweep_after_end(IpcClaim claim);
+
 }  // namespace ebb::process

@@ -17,7 +17,7 @@ namespace ebb::process {
 // What a daemon and a keeper say to each other over a SOCK_SEQPACKET Unix socket, one message a packet.
 // Format: docs/formats/keeper.md. KeeperLink (spawn.h) is what a daemon uses; here is only the coding.
 
-inline constexpr std::uint64_t kKeeperProtocolVersion = 1;
+inline constexpr std::uint64_t kKeeperProtocolVersion = 2;  // 2: Disown
 inline constexpr std::size_t kMaxKeeperMessage = 128 << 10;
 inline constexpr std::size_t kMaxKeeperLocks = 250;  ///< a packet carries at most 253 descriptors
 
@@ -43,8 +43,11 @@ struct FetchLocks {};
 /// The end record is on the daemon's disk: drop the locks and exit. Ignored before the end, and while
 /// survivors are left.
 struct Ack {};
+/// The job has no owner any longer: forget the owner's process, and live on without a daemon for as long as
+/// it takes (LaunchSpec::daemon_gone no longer counts). May come any number of times.
+struct Disown {};
 
-using KeeperCommand = std::variant<Hello, Stop, Kill, FetchLocks, Ack>;
+using KeeperCommand = std::variant<Hello, Stop, Kill, FetchLocks, Ack, Disown>;
 
 // --- from the keeper -------------------------------------------------------------------------------------
 

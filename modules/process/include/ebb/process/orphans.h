@@ -1,16 +1,46 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
-#include <span>
+#include <map>
 #include <string>
+#include <vector>
+
+#include "ebb/base/ids.h"
+#include "ebb/base/unique_fd.h"
+#include "ebb/process/end_record.h"
 
 namespace ebb::process {
 
-/// For a daemon in tier 3 (subreaper alone) whose keeper died without ending its tree: kills every descendant
-/// of this process that has all of `marks` ("EBB_ATTEMPT=7f3a91c2.1") in its environment, or shares a session
-/// with one that has. This process must be a subreaper since before the keeper's start, or nothing came to
-/// it. How many were killed; they are children of this process, which must reap them. In the other tiers
-/// kill_cgroup() or the namespace's end does this.
-std::size_t kill_orphans(std::span<const std::string> marks);
+/// What every process of an attempt is given in its environment.
+[[nodiscard]] std::vector<std::string> attempt_marks(AttemptId attempt);
+
+/// The processes of an attempt without a keeper, where neither a cgroup nor a namespace holds them together
+/// (in the other tiers kill_cgroup() or the namespace's end does this): those that have all of the marks in
+/// their environment, and of this process's descendants those too that share a session with such a one, since
+/// a process may have overwritten its environment (setproctitle does). A daemon in tier 3 must have been a
+/// subreaper since before the keeper's start, or nothing comes to it. One thread at a time.
+class Orphans {
+ public:
+  explicit Orphans(std::vector<std::string> marks) : marks_(std::move(marks)) {}
+
+  /// Those that live now. Environments that may not be read (another user's) do not count.
+  [[nodiscard]] std::vector<Survivor> find() const;
+  /// Stops them all, so that none forks past the kill, kills them, and reaps those that have come to this
+  /// process. How many are not gone yet: to be called again until there are none.
+  std::size_t sweep();
+
+ private:
+  struct Found {
+    Survivor process;
+    std::uint64_t start_time = 0;
+  };
+  [[nodiscard]] std::vector<Found> look() const;
+  void reap();
+
+  std::vector<std::string> marks_;
+  std::map<pid_t, UniqueFd> killed_;  // pidfds of those that have not been seen to go
+};
 
 }  // namespace ebb::process

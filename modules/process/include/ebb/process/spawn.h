@@ -21,8 +21,8 @@ namespace ebb::process {
 class KeeperLink {
  public:
   /// Adopts the keeper whose socket is in `attempt_dir`, and says Hello; Welcome is the first event that
-  /// comes. Errc::not_found where no socket is, Errc::unavailable where nobody listens on it (the keeper is
-  /// dead).
+  /// comes. Errc::not_found where no socket is (a keeper that was just started makes it first of all, but see
+  /// keeper_lives()), Errc::unavailable where nobody listens on it (the keeper is dead).
   [[nodiscard]] static Result<KeeperLink> connect(const std::string& attempt_dir);
   explicit KeeperLink(UniqueFd socket) noexcept : socket_(std::move(socket)) {}
 
@@ -57,9 +57,10 @@ struct KeeperLaunch {
   int owner = -1;  ///< pidfd of the owner's process, or -1; stays the caller's
 };
 
-/// Starts a keeper for `spec`, in `spec.cgroup`/keeper where that tier is on (the groups must exist). Costs
-/// the same from a small and from a large process. The keeper's existence is all that success means: Started
-/// or Ended tell the rest. Thread-safe.
+/// Starts a keeper for `spec`, in `spec.cgroup`/keeper where that tier is on (the groups must exist). It
+/// holds the lock of `spec.attempt_dir` (keeper_lock.h) for its life; Errc::conflict where a keeper has it.
+/// Costs the same from a small and from a large process. The keeper's existence is all that success means:
+/// Started or Ended tell the rest. Thread-safe.
 [[nodiscard]] Result<StartedKeeper> start_keeper(const LaunchSpec& spec, const KeeperLaunch& launch);
 
 /// Starts keepers at a lower price than start_keeper(): from a process that has executed ebb-keeper once, and

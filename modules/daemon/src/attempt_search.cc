@@ -1,0 +1,40 @@
+#include "attempt_search.h"
+
+#include "ebb/process/cgroup.h"
+#include "ebb/process/keeper_lock.h"
+#include "ebb/process/scratch.h"
+
+namespace ebb::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kRemovalLimit = 5s;
+
+}  // namespace
+
+Remains find_remains(const Context& context, AttemptId id) {
+  const std::string folder = context.attempt_folder(id).string();
+  // Asked before the socket is looked for: when no keeper is there to come, what is seen afterwards is final.
+  const bool lives = process::keeper_lives(folder);
+  auto link = process::KeeperLink::connect(folder);
+  if (link) return LivingKeeper{std::move(*link)};
+  const bool never_had_one = link.error().code == Errc::not_found;
+  if (never_had_one && lives) return ComingKeeper{};
+  if (auto record = process::read_end_record(folder); record && record->complete) {
+    return TreeEnded{std::move(*record)};
+  }
+  // The socket is made before anything of the job is executed.
+  if (never_had_one) return NeverBegan{};
+  return KeeperLost{};
+}
+
+void remove_places(const std::filesystem::path& folder, const std::filesystem::path& scratch,
+                   const std::string& cgroup) {
+  if (!cgroup.empty()) (void)process::remove_cgroup(cgroup, BootClock::now() + kRemovalLimit);
+  (void)process::remove_tree(scratch, BootClock::now() + kRemovalLimit, nullptr);
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+}
+
+}  // namespace ebb::daemon

@@ -1,0 +1,195 @@
+// What the next daemon makes of the attempts that an earlier one left.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <fstream>
+#include <thread>
+
+#include "daemon_fixture.h"
+#include "ebb/base/programs.h"
+#include "ebb/model/json.h"
+#include "ebb/process/keeper_lock.h"
+#include "ebb/process/spawn.h"
+
+namespace ebb::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+using model::JobState;
+using model::StopKind;
+
+class Adoption : public testing::DaemonTest {
+ protected:
+  [[nodiscard]] std::filesystem::path attempt_dir(JobId id) const {
+    return config_.state.dir / "attempts" / (id.str() + ".1");
+  }
+  // A job that the journal has as starting, since it is to answer on its port but never does.
+  static Submission unready(std::vector<std::string> command) {
+    Submission request = job(std::move(command));
+    request.request.gpus = 1;
+    request.request.ports = 1;
+    request.request.ready = model::Ready{.path = "/", .timeout_s = 60};
+    return request;
+  }
+  // Leaves the job with its keeper, once `state` is on disk; then kills the keeper, and takes away its
+  // socket: as if the daemon had been killed before the keeper made it.
+  JobId left_before_its_socket(Submission request, JobState state) {
+    JobId id;
+    pid_t keeper = -1;
+    with_daemon(
+        [&](Daemon& daemon) -> Task<void> {
+          const Caller who = caller(daemon);
+          id = (co_await daemon.submit(who, std::move(request)))->job.id;
+          (void)co_await in_state(daemon, who, id, state);
+          // The keeper is started only when that is on disk.
+          const BootTime deadline = BootClock::now() + 20s;
+          const std::filesystem::path socket = attempt_dir(id) / "keeper.sock";
+          while (!std::filesystem::exists(socket) && BootClock::now() < deadline) {
+            (void)co_await daemon.changed(who, id, state, 5ms);
+          }
+          keeper = keeper_of(id);
+        },
+        true);
+    EXPECT_GT(keeper, 0);
+    if (keeper > 0) {
+      ::kill(keeper, SIGKILL);
+      ::waitpid(keeper, nullptr, 0);
+    }
+    std::filesystem::remove(attempt_dir(id) / "keeper.sock");
+    EXPECT_FALSE(process::keeper_lives(attempt_dir(id).string()));
+    return id;
+  }
+};
+
+TEST_F(Adoption, ANewDaemonAdoptsWhatAnEarlierOneLeftRunning) {
+  JobId id;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request =
+            job({"/bin/sh", "-c", "while [ ! -e " + (folder_ / "go").string() + " ]; do sleep 0.05; done"});
+        request.request.gpus = 1;
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        (void)co_await in_state(daemon, who, id, model::JobState::running);
+      },
+      true);
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    EXPECT_EQ((co_await in_state(daemon, who, id, model::JobState::running)).state, model::JobState::running);
+    std::ofstream(folder_ / "go") << "1";
+    const model::Report report = co_await ended(daemon, who, id);
+    EXPECT_EQ(report.reason.kind, model::StopKind::completed) << model::json_text(report);
+    EXPECT_TRUE(report.complete) << model::json_text(report);
+  });
+}
+
+TEST_F(Adoption, ADisownedJobOutlivesItsDaemonLikeADetachedOne) {
+  config_.jobs.daemon_gone = Duration{};  // an attached job's keeper ends it at once
+  JobId id;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request = job({"/bin/sleep", "1000"});
+        request.request.owner = model::OwnerRequest{.lease_s = 60};
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        (void)co_await in_state(daemon, who, id, JobState::running);
+        EXPECT_TRUE(daemon.disown(who, id).ok());
+      },
+      true);
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    CancelRequest cancel;
+    cancel.by = "owner";
+    cancel.wait = 20s;
+    const auto cancelled = co_await daemon.cancel(who, id, cancel);
+    EXPECT_TRUE(cancelled.ok() && cancelled->report);
+    if (!cancelled || !cancelled->report) co_return;
+    EXPECT_EQ(cancelled->report->reason.kind, StopKind::cancelled) << model::json_text(*cancelled->report);
+    EXPECT_EQ(cancelled->report->exit.signal, SIGTERM) << "it lived until now";
+  });
+}
+
+// Nothing of it was executed, and no keeper is left that could.
+TEST_F(Adoption, AnAttemptWhoseKeeperNeverCameUpIsStartedAgain) {
+  const std::string go = (folder_ / "go").string();
+  const JobId id =
+      left_before_its_socket(unready({"/bin/sh", "-c",
+                                      "[ ! -e " + go +
+                                          " ] || exec python3 -m http.server --bind 127.0.0.1 {port}; "
+                                          "sleep 1000"}),
+                             JobState::starting);
+  std::ofstream(go) << "1";
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const model::Job again = co_await in_state(daemon, who, id, JobState::running);
+    EXPECT_EQ(again.state, JobState::running) << model::json_text(again);
+    EXPECT_EQ(again.attempt, 1);
+  });
+}
+
+// The daemon may have been killed just after it had started the keeper, which has not made its socket yet.
+TEST_F(Adoption, AKeeperThatIsStillComingUpIsWaitedForAndAdopted) {
+  const JobId id = left_before_its_socket(unready({"/bin/sleep", "1000"}), JobState::starting);
+  auto coming = process::lock_attempt_dir(attempt_dir(id).string());
+  EXPECT_TRUE(coming.ok());
+  if (!coming) return;
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const auto seen = co_await daemon.changed(who, id, JobState::starting, 200ms);
+    EXPECT_EQ(seen->state, JobState::starting) << "neither lost nor queued again";
+    EXPECT_TRUE(std::filesystem::exists(attempt_dir(id)));
+    coming->reset();  // the real one takes the lock and makes its socket
+    process::LaunchSpec spec;
+    spec.label = id.str() + ".1";
+    spec.argv = {"/bin/sh", "-c", "exit 7"};
+    spec.workdir = "/";
+    spec.attempt_dir = attempt_dir(id).string();
+    spec.tiers.subreaper = true;
+    spec.kill_timeout = 5s;
+    const auto program = find_program("ebb-keeper");
+    EXPECT_TRUE(program.ok());
+    auto keeper = process::start_keeper(spec, {.program = program->string()});
+    EXPECT_TRUE(keeper.ok()) << (keeper.ok() ? "" : keeper.error().message);
+    if (!keeper) co_return;
+    const model::Report report = co_await ended(daemon, who, id);
+    EXPECT_EQ(report.exit.code, 7) << model::json_text(report);
+    EXPECT_TRUE(report.complete) << model::json_text(report);
+    ::waitpid(keeper->pid, nullptr, 0);
+  });
+}
+
+TEST_F(Adoption, AKeeperThatNeverComesUpIsKilledAndItsAttemptLost) {
+  const JobId id = left_before_its_socket(unready({"/bin/sleep", "1000"}), JobState::starting);
+  // A process that has the lock and does nothing, as a keeper that was stopped at once.
+  const pid_t stopped = ::fork();
+  if (stopped == 0) {
+    const auto lock = process::lock_attempt_dir(attempt_dir(id).string());
+    for (;;) ::pause();
+  }
+  while (!process::keeper_lives(attempt_dir(id).string())) std::this_thread::yield();
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const model::Report report = co_await ended(daemon, who, id);
+    EXPECT_EQ(report.reason.kind, StopKind::keeper_lost) << model::json_text(report);
+    EXPECT_TRUE(report.complete) << model::json_text(report);
+  });
+  int status = 0;
+  EXPECT_EQ(::waitpid(stopped, &status, 0), stopped);
+  EXPECT_EQ(WTERMSIG(status), SIGKILL);
+}
+
+// What was seen to run is never forgotten, whatever has become of its folder.
+TEST_F(Adoption, ARunningAttemptOfWhichNothingIsLeftIsLost) {
+  Submission request = job({"/bin/sleep", "1000"});
+  const JobId id = left_before_its_socket(std::move(request), JobState::running);
+  std::filesystem::remove_all(attempt_dir(id));
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const model::Report report = co_await ended(daemon, who, id);
+    EXPECT_EQ(report.reason.kind, StopKind::keeper_lost) << model::json_text(report);
+  });
+}
+
+}  // namespace
+}  // namespace ebb::daemon

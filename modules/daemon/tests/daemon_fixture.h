@@ -1,0 +1,123 @@
+#pragma once
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ebb/base/unique_fd.h"
+#include "ebb/daemon/daemon.h"
+#include "ebb/model/job.h"
+#include "ebb/process/proc.h"
+
+namespace ebb::daemon::testing {
+
+using namespace std::chrono_literals;
+
+/// A daemon in a folder of its own, with declared GPUs, whose only caller is this process.
+class DaemonTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = "/tmp/ebb-daemon-test-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    folder_ = name;
+    ::setenv("EBB_LOCK_DIR", (folder_ / "locks").c_str(), 1);
+    config_ = default_config(::geteuid());
+    config_.state.dir = folder_ / "state";
+    config_.server.socket = folder_ / "ebb.sock";
+    config_.server.listen = std::nullopt;
+    config_.gpus.use = "declared:4";
+    config_.ports.range = "28700-28719";
+    config_.jobs.scratch = folder_ / "scratch";
+    int pair[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    near_ = UniqueFd(pair[0]);
+    far_ = UniqueFd(pair[1]);
+  }
+  void TearDown() override {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+
+  Caller caller(const Daemon& daemon) {
+    auto peer = process::peer_credentials(near_.get());
+    EXPECT_TRUE(peer.ok());
+    auto caller = daemon.caller_of_peer(std::make_shared<const process::PeerCredentials>(std::move(*peer)));
+    EXPECT_TRUE(caller.ok());
+    return *caller;
+  }
+
+  // Runs `body` with a daemon and then ends the daemon; fails when that takes longer than a test may.
+  template <typename Body>
+  void with_daemon(Body body, bool keep = false) {
+    boost::asio::io_context io;
+    bool finished = false;
+    boost::asio::co_spawn(
+        io,
+        [&]() -> Task<void> {
+          auto daemon = co_await Daemon::start(io, config_);
+          EXPECT_TRUE(daemon.ok()) << (daemon.ok() ? "" : daemon.error().message);
+          if (!daemon) co_return;
+          co_await body(**daemon);
+          (void)co_await (*daemon)->shutdown(keep);
+          daemon->reset();
+          finished = true;
+          io.stop();
+        },
+        [&](std::exception_ptr failure) {
+          if (failure) std::rethrow_exception(failure);
+          io.stop();
+        });
+    io.run_for(60s);
+    EXPECT_TRUE(finished);
+  }
+
+  static Submission job(std::vector<std::string> command) {
+    Submission submission;
+    submission.request.command = std::move(command);
+    return submission;
+  }
+  static Task<model::Report> ended(Daemon& daemon, const Caller& who, JobId id) {
+    for (;;) {
+      auto now = daemon.job(who, id);
+      EXPECT_TRUE(now.ok());
+      if (auto report = daemon.report(who, id)) co_return *report;
+      (void)co_await daemon.changed(who, id, now->state, 20s);
+    }
+  }
+  static Task<model::Job> in_state(Daemon& daemon, const Caller& who, JobId id, model::JobState state) {
+    for (;;) {
+      auto now = daemon.job(who, id);
+      if (now->state == state || model::is_terminal(now->state)) co_return *now;
+      (void)co_await daemon.changed(who, id, now->state, 20s);
+    }
+  }
+
+  // Our child that carries the attempt's name.
+  [[nodiscard]] pid_t keeper_of(JobId id) const {
+    const auto pids = process::list_pids();
+    for (const pid_t pid : *pids) {
+      const auto words = process::read_proc_file(pid, "cmdline");
+      if (words && words->find("ebb-keeper") != std::string::npos &&
+          words->find(id.str()) != std::string::npos && process::read_proc_stat(pid)->ppid == ::getpid()) {
+        return pid;
+      }
+    }
+    return -1;
+  }
+
+  std::filesystem::path folder_;
+  Config config_;
+  UniqueFd near_, far_;
+};
+
+}  // namespace ebb::daemon::testing

@@ -1,0 +1,119 @@
+// Keepers that die or stop answering: the daemon does their work, and the report says so.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+
+#include "daemon_fixture.h"
+#include "ebb/model/json.h"
+
+namespace ebb::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+using model::JobState;
+using model::StopKind;
+
+class KeeperLoss : public testing::DaemonTest {
+ protected:
+  // A job that ignores TERM, once it does; its keeper.
+  struct Running {
+    JobId id;
+    pid_t keeper = -1;
+  };
+  Task<Running> stubborn(Daemon& daemon, const Caller& who) {
+    Submission request = job({"/bin/sh", "-c",
+                              "trap 'echo >$EBB_SCRATCH/termed' TERM; echo >$EBB_SCRATCH/ready; "
+                              "while :; do sleep 1000; done"});
+    request.request.gpus = 1;
+    Running running;
+    running.id = (co_await daemon.submit(who, std::move(request)))->job.id;
+    (void)co_await in_state(daemon, who, running.id, JobState::running);
+    const bool ready = co_await wrote(daemon, who, running.id, "ready");
+    EXPECT_TRUE(ready);
+    running.keeper = keeper_of(running.id);
+    EXPECT_GT(running.keeper, 0);
+    co_return running;
+  }
+  static Task<void> cancel(Daemon& daemon, const Caller& who, JobId id, std::optional<Duration> grace) {
+    CancelRequest request;
+    request.by = "owner";
+    request.detail = "SIGINT";
+    request.grace = grace;
+    (void)co_await daemon.cancel(who, id, request);
+  }
+  // Whether the job has made this file in its scratch, at the latest after 20 s.
+  Task<bool> wrote(Daemon& daemon, const Caller& who, JobId id, const char* name) {
+    const std::filesystem::path file = config_.jobs.scratch / (id.str() + ".1") / name;
+    const BootTime deadline = BootClock::now() + 20s;
+    while (!std::filesystem::exists(file) && BootClock::now() < deadline) {
+      (void)co_await daemon.changed(who, id, JobState::running, 5ms);
+    }
+    co_return std::filesystem::exists(file);
+  }
+};
+
+TEST_F(KeeperLoss, AKilledKeeperIsReported) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const Running running = co_await stubborn(daemon, who);
+    if (running.keeper <= 0) co_return;
+    ::kill(running.keeper, SIGKILL);
+    const model::Report report = co_await ended(daemon, who, running.id);
+    EXPECT_TRUE(report.complete) << model::json_text(report);
+    EXPECT_EQ(report.reason.kind, StopKind::keeper_lost) << model::json_text(report);
+    EXPECT_FALSE(report.stop_requested_at);
+  });
+}
+
+TEST_F(KeeperLoss, AStoppedKeeperThatDoesNotAnswerAStopIsReplacedAndReported) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const Running running = co_await stubborn(daemon, who);
+    if (running.keeper <= 0) co_return;
+    ::kill(running.keeper, SIGSTOP);
+    co_await cancel(daemon, who, running.id, std::nullopt);
+    const model::Report report = co_await ended(daemon, who, running.id);
+    EXPECT_TRUE(report.complete) << model::json_text(report);
+    EXPECT_EQ(report.reason.kind, StopKind::keeper_lost) << model::json_text(report);
+    EXPECT_EQ(report.reason.detail,
+              "its keeper did not answer within 5 s, when it was asked to stop (cancelled)");
+    EXPECT_TRUE(report.stop_requested_at);
+  });
+}
+
+// The stop came first and has reached the tree.
+TEST_F(KeeperLoss, ACancelWhoseKeeperDiesWhileItIsStoppingStaysACancel) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const Running running = co_await stubborn(daemon, who);
+    if (running.keeper <= 0) co_return;
+    co_await cancel(daemon, who, running.id, 60s);
+    const bool asked = co_await wrote(daemon, who, running.id, "termed");
+    EXPECT_TRUE(asked);
+    ::kill(running.keeper, SIGKILL);
+    const model::Report report = co_await ended(daemon, who, running.id);
+    EXPECT_TRUE(report.complete) << model::json_text(report);
+    EXPECT_EQ(report.reason.kind, StopKind::cancelled) << model::json_text(report);
+  });
+}
+
+// It had answered, so that nobody waited for an answer any more: nothing would ever have ended the job.
+TEST_F(KeeperLoss, AKeeperThatIsStoppedWithinTheGracePeriodIsReplaced) {
+  config_.jobs.kill_timeout = 100ms;
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const Running running = co_await stubborn(daemon, who);
+    if (running.keeper <= 0) co_return;
+    co_await cancel(daemon, who, running.id, 2s);
+    const bool asked = co_await wrote(daemon, who, running.id, "termed");
+    EXPECT_TRUE(asked);
+    ::kill(running.keeper, SIGSTOP);
+    const model::Report report = co_await ended(daemon, who, running.id);
+    EXPECT_TRUE(report.complete) << model::json_text(report);
+    EXPECT_EQ(report.reason.kind, StopKind::cancelled) << model::json_text(report);
+  });
+}
+
+}  // namespace
+}  // namespace ebb::daemon
