@@ -45,7 +45,7 @@ TEST(Durations, GarbageIsRefusedWithAnExample) {
 TEST(Durations, AHundredYearsAreTheMost) {
   EXPECT_EQ(*parse_duration("36525d"), kLongest);
   for (const std::string& text : {std::string("36526d"), std::string("36525d1us"),
-                                  std::string(300, '9') + "s", std::string(400, '9') + "s"}) {
+                                  std::string(300, '9').append("s"), std::string(400, '9').append("s")}) {
     EXPECT_FALSE(parse_duration(text).ok()) << text;
   }
 }
