@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import unittest
+import urllib.error
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -56,7 +57,7 @@ class Program:
     def __init__(self, case, words, stdin=subprocess.DEVNULL, **options):
         self.path = case.files / f"{case.count()}.log"
         env = {**os.environ, "PYTHONPATH": f"{HERE}/stand_ins:{ORIGINAL}", "PYTHONUNBUFFERED": "1",
-               "PYTHONDONTWRITEBYTECODE": "1", "HYDRA_FULL_ERROR": "1",
+               "PYTHONDONTWRITEBYTECODE": "1", "HYDRA_FULL_ERROR": "1", "TMPDIR": str(case.files),
                "PATH": f"{os.path.dirname(PYTHON)}:{os.environ['PATH']}"}
         with open(self.path, "wb") as log:
             self.process = subprocess.Popen([PYTHON, *map(str, words)], stdin=stdin, stdout=log, stderr=log, env=env,
@@ -138,15 +139,17 @@ class Case(harness.Case):
             free.bind(("127.0.0.1", 0))
             return free.getsockname()[1]
 
+    def answer(self, url):
+        """Of a server that may not be there yet."""
+        try:
+            return urllib.request.urlopen(url)
+        except urllib.error.URLError:
+            return None
+
     def game_server(self):
         port = self.free_port()
-        server = Program(self, [PACKAGE / "environment/math/math_server.py", "--host", "127.0.0.1", "--port", port])
-        server.expect("Press Ctrl")
-
-        def answers():
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-        wait_for(answers, 60, "the game server")
+        Program(self, [PACKAGE / "environment/math/math_server.py", "--host", "127.0.0.1", "--port", port])
+        wait_for(lambda: self.answer(f"http://127.0.0.1:{port}/health"), 60, "the game server").close()
         return f"http://127.0.0.1:{port}"
 
     def drive(self, command, *arguments, **options):
@@ -321,7 +324,8 @@ class Training:
         self.serve()
         client = self.drive("reward")
         made = json.loads(client.expect(r'\{"job".*\}').group())
-        self.assertIn("Reward server is running and healthy", client.output)
+        with wait_for(lambda: self.answer(f"http://127.0.0.1:{made['port']}/health"), 60, "the reward server") as answer:
+            self.assertEqual(json.load(answer)["status"], "healthy")
         body = json.dumps({"data_source": "x", "solution_str": "it is 42", "ground_truth": "42", "extra_info": {}})
         request = urllib.request.Request(f"http://127.0.0.1:{made['port']}/compute_reward", body.encode(),
                                          {"Content-Type": "application/json"})
