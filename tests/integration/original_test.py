@@ -2,7 +2,11 @@
 import hashlib
 import http.client
 import json
+import os
+import pwd
 import re
+import subprocess
+import threading
 import time
 
 import harness
@@ -28,14 +32,14 @@ CONFIG = """
 [server]
 registration = true
 [templates.training]
-command = ["/usr/bin/python3", "{dir}/server.py", "--port", "{{port}}", "--job-id", "{{job_id}}", "--config", "{{config_file}}"]
+command = ["/usr/bin/python3", "{dir}/server.py", "--port", "{{port}}", "--job-id", "{{job_id}}", "--config", "{{config_file}}", ["--lr", "{{config.lr}}"]]
 gpus = 4
 ports = 1
 ready = {{ path = "/api/v1/health", timeout = "30s" }}
 owner = "connection"
 workdir = "/tmp"
 [templates.inference]
-command = ["/usr/bin/python3", "{dir}/server.py", "--port", "{{port}}", "--model", "{{model_path}}", "--tp", "{{tensor_parallel_size}}", "--util", "{{gpu_memory_utilization}}", ["--max-model-len", "{{max_model_len}}"], ["--trust-remote-code", "{{trust_remote_code?}}"]]
+command = ["/usr/bin/python3", "{dir}/server.py", "--host", "{{host}}", "--port", "{{port}}", "--model", "{{model_path}}", "--tp", "{{tensor_parallel_size}}", "--util", "{{gpu_memory_utilization}}", ["--max-model-len", "{{max_model_len}}"], ["--trust-remote-code", "{{trust_remote_code?}}"]]
 ports = 1
 ready = {{ path = "/health", timeout = "30s" }}
 workdir = "/tmp"
@@ -59,12 +63,27 @@ class Original(harness.Case):
         body.setdefault("config", {})
         return d.http("POST", "/submit_job", body, key=key, connection=connection, timeout=60)
 
+    def seen_by(self, job):
+        """What the job's server was given."""
+        peer = http.client.HTTPConnection("127.0.0.1", job["port"])
+        try:
+            peer.request("GET", "/")
+            return json.loads(peer.getresponse().read())
+        finally:
+            peer.close()
+
     def test_root(self):
         body = self.start().http("GET", "/", over="tcp").json
         self.assertEqual((body["service"], body["version"], body["status"], body["authentication"]),
                          ("OpenTinker Job Scheduler", "2.0.0", "running", "enabled"))
-        self.assertEqual(len(body["endpoints"]), 7)
-        self.assertIn("/submit_job (POST)", body["endpoints"])
+        self.assertEqual(body["endpoints"], [
+            "/register (POST)", "/submit_job (POST)", "/submit_inference_job (POST)", "/job_status/{job_id} (GET)",
+            "/list_jobs (GET)", "/cancel_job/{job_id} (DELETE)", "/complete_job/{job_id} (POST)"])
+
+    def test_the_unspecified_address_is_this_machine(self):
+        d = self.start()  # the original's configuration files say http://0.0.0.0:PORT
+        self.assertEqual(d.http("GET", "/", headers={"Host": f"0.0.0.0:{d.port}"}, over="tcp").status, 200)
+        self.assertEqual(d.http("GET", "/", headers={"Host": f"1.0.0.0:{d.port}"}, over="tcp").status, 403)
 
     def test_register(self):
         d = self.start()
@@ -85,12 +104,19 @@ class Original(harness.Case):
         self.assertEqual((answer.status, answer.json),
                          (403, {"detail": "Registration is closed; ask an admin: ebb user add NAME"}))
 
+    def test_defect_25_nobody_registers_as_an_account_of_this_machine(self):
+        d = self.start()
+        for name in (pwd.getpwuid(os.getuid()).pw_name, "nobody"):  # their jobs would be his
+            answer = d.http("POST", f"/register?username={name}", over="tcp")
+            self.assertEqual((answer.status, answer.json), (400, {"detail": f"Username '{name}' already exists"}))
+
     def test_authentication(self):
         d = self.start()
         def detail(**headers):
             answer = d.http("GET", "/list_jobs", headers=headers, over="tcp")
             return answer.status, answer.json["detail"]
         self.assertEqual(detail(), (401, "Authorization header required"))
+        self.assertEqual(detail(Authorization=""), (401, "Authorization header required"))
         self.assertEqual(detail(Authorization="Bearer"), (401, "Invalid authorization header format"))
         self.assertEqual(detail(Authorization="Bearer a b"), (401, "Invalid authorization header format"))
         self.assertEqual(detail(Authorization="Bearer otk_x"), (401, "Invalid API key"))
@@ -114,12 +140,24 @@ class Original(harness.Case):
         self.assertEqual(error(body={"config": {}, "num_gpus": 2.5}), ("int_from_float", ["body", "num_gpus"]))
         self.assertEqual(error(body={"config": {}, "num_gpus": "x"}), ("int_parsing", ["body", "num_gpus"]))
         self.assertEqual(error(body={"config": {}, "num_gpus": []}), ("int_type", ["body", "num_gpus"]))
+        self.assertEqual(error(body={"config": {}, "num_gpus": 1e300}), ("int_parsing_size", ["body", "num_gpus"]))
+        for value, kind in ((2.5, "bool_type"), (2, "bool_parsing"), ("x", "bool_parsing"), ([], "bool_type")):
+            self.assertEqual(error(body={"config": {}, "enable_agent_loop": value}), (kind, ["body", "enable_agent_loop"]))
+        self.assertEqual(error(body={"config": {}, "wandb_key": 1}), ("string_type", ["body", "wandb_key"]))
         self.assertEqual(error(body=[1]), ("model_attributes_type", ["body"]))
+        self.assertEqual(error(body=b"null"), ("missing", ["body"]))
+        self.assertEqual(error(body=b""), ("missing", ["body"]))
+        foreign = d.http("POST", "/submit_job", b'{"config":"\xff"}', {"Content-Type": "application/json"}, key=key)
+        self.assertEqual((foreign.status, foreign.json), (400, {"detail": "There was an error parsing the body"}))
         self.assertEqual(error(body=b'{"config":{}}', **{"Content-Type": "text/plain"}),
                          ("model_attributes_type", ["body"]))
         self.assertEqual(error("/submit_inference_job", {}), ("missing", ["body", "model_path"]))
         self.assertEqual(error("/submit_inference_job", {"model_path": 1}), ("string_type", ["body", "model_path"]))
         self.assertEqual(error("/submit_inference_job", {"model_path": "--evil"})[1], ["body", "model_path"])
+        self.assertEqual(error("/submit_inference_job", {"model_path": "m", "tensor_parallel_size": None}),
+                         ("int_type", ["body", "tensor_parallel_size"]))
+        self.assertEqual(error("/submit_inference_job", {"model_path": "m", "gpu_memory_utilization": None}),
+                         ("float_type", ["body", "gpu_memory_utilization"]))
 
     def test_defect_4_impossible_numbers_of_gpus_are_refused_and_block_nobody(self):
         d = self.start()
@@ -144,18 +182,16 @@ class Original(harness.Case):
         d = self.start()
         key = self.register(d, "bob")
         connection = d.connect("tcp", timeout=60)
-        body = {"config": {"lr": 1, "api_key": "SECRET", "nested": {"password": "SECRET", "x": 2}},
+        body = {"config": {"lr": 0.001, "api_key": "SECRET", "nested": {"password": "SECRET", "x": 2}},
                 "enable_agent_loop": "yes", "wandb_key": "WANDB", "num_gpus": "2", "unknown": 1}
         job = self.submit(d, key, connection, **body).json
         self.assertEqual((job["status"], job["message"]), ("RUNNING", "Job started successfully"))
         self.assertRegex(job["job_id"], "^[0-9a-f]{8}$")
         self.assertEqual(len(job["gpu_ids"]), 2)
         self.assertEqual(job["server_url"], f"http://127.0.0.1:{job['port']}")
-        peer = http.client.HTTPConnection("127.0.0.1", job["port"])
-        peer.request("GET", "/")
-        seen = json.loads(peer.getresponse().read())
-        peer.close()
-        self.assertEqual(json.loads(seen["config"]), {"lr": 1, "nested": {"x": 2}})
+        seen = self.seen_by(job)
+        self.assertEqual(json.loads(seen["config"]), {"lr": 0.001, "nested": {"x": 2}})
+        self.assertEqual(seen["argv"][seen["argv"].index("--lr") + 1], "0.001")
         self.assertEqual(seen["wandb"], "WANDB")
         self.assertNotIn("SECRET", json.dumps(seen["argv"]))
         self.assertNotIn("WANDB", json.dumps(seen["argv"]))
@@ -178,6 +214,15 @@ class Original(harness.Case):
                          (job["gpu_ids"], job["port"], job["server_url"]))
         self.assertRegex(status["completed_at"], TIME)
 
+    def test_what_a_config_says_of_a_models_tokens_is_no_secret(self):
+        d = self.start()
+        connection = d.connect("tcp", timeout=60)
+        kept = {"tokenizer_path": "org/model", "max_new_tokens": 4096, "add_bos_token": True, "pad_token_id": 0,
+                "multi_turn": {"max_tokens_per_turn": 256}, "tokenizers": ["a"]}
+        secret = {"hf_token": "S", "Token": "S", "api_tokens": ["S"], "tokenizer_token": "S", "token": {"value": "S"}}
+        job = self.submit(d, self.register(d, "bob"), connection, config={**kept, **secret}, num_gpus=0).json
+        self.assertEqual(json.loads(self.seen_by(job)["config"]), kept)
+
     def test_defect_1_a_second_complete_frees_nothing_of_others(self):
         d = self.start()
         key = self.register(d, "bob")
@@ -190,11 +235,16 @@ class Original(harness.Case):
         self.assertEqual((second["status"], third["status"]), ("RUNNING", "QUEUED"))
         self.assertEqual(third["message"], "Job queued (position 1)")
         self.assertIsNone(third["server_url"])
+        jobs = d.http("GET", "/list_jobs", key=key, connection=connection).json["jobs"]
+        self.assertEqual([job["job_id"] for job in jobs], [job["job_id"] for job in (first, second, third)])
+        self.assertEqual({name: value for name, value in jobs[2].items() if name != "created_at"},
+                         {**dict.fromkeys(NINE - {"created_at"}), "job_id": third["job_id"], "status": "QUEUED"})
         done = d.http("POST", f"/complete_job/{third['job_id']}", key=key, connection=connection).json
         self.assertEqual(done["status"], "CANCELLED")
 
     def test_defect_2_cancelling_a_starting_job_stays_cancelled(self):
         config = CONFIG.format(dir=self.files).replace(f'"{self.files}/server.py"', '"-c", "import time; time.sleep(60)"')
+        config = config.replace('"/health", timeout = "30s"', '"/health", timeout = "2s"')
         d = self.daemon(config=config)
         key = self.register(d, "bob")
         connection = d.connect("tcp", timeout=60)
@@ -205,7 +255,12 @@ class Original(harness.Case):
         self.assertEqual((done["status"], done["message"]), ("CANCELLED", "Job cancelled successfully"))
         self.assertEqual(d.job(job["job_id"])["state"], "cancelled")
         self.assertEqual({gpu["state"] for gpu in d.http("GET", "/v1/devices").json["gpus"]}, {"free"})
-        self.assertEqual(d.job(job["job_id"])["state"], "cancelled")
+        # When the next one has waited in vain for as long as it might, so would the first have.
+        later = d.http("POST", "/submit_inference_job", {"model_path": "m"}, key=key, connection=connection).json
+        self.assertEqual(d.wait_state(later["job_id"])["reason"]["kind"], "start_failed")
+        status = d.http("GET", f"/job_status/{job['job_id']}", key=key, connection=connection).json
+        self.assertEqual((status["status"], status["error_message"]), ("CANCELLED", None))
+        self.assertEqual(d.report(job["job_id"])["reason"]["kind"], "cancelled")
 
     def test_defect_5_and_27_a_failed_start_blocks_nobody_and_its_text_is_harmless(self):
         script = self.files / "bad.sh"
@@ -225,6 +280,21 @@ class Original(harness.Case):
         inference = d.http("POST", "/submit_inference_job", {"model_path": "m"}, key=key, connection=connection).json
         self.assertIn(inference["status"], ("STARTING", "RUNNING"))
 
+    def test_defect_6_a_gpu_that_was_busy_from_outside_is_used_once_it_is_free(self):
+        stranger = subprocess.Popen(["sleep", "1000"])
+        self.addCleanup(stranger.wait)
+        self.addCleanup(stranger.kill)
+        (self.files / "gpus").write_text(f"gpu 0 uuid=GPU-original-{stranger.pid}\nprocess 0 {stranger.pid} 500\n")
+        d = self.start(gpus="auto", env={"EBB_NVML_LIBRARY": str(harness.BIN.parent / "nvml-stub/libnvidia-ml.so.1"),
+                                         "EBB_NVML_STUB": str(self.files / "gpus")})
+        key = self.register(d, "bob")
+        connection = d.connect("tcp", timeout=60)
+        job = self.submit(d, key, connection, num_gpus=1).json
+        self.assertEqual(job["status"], "QUEUED")
+        stranger.kill()
+        stranger.wait()  # a zombie still counts as there
+        d.wait_state(job["job_id"], "running")
+
     def test_inference_arguments(self):
         d = self.start()
         key = self.register(d, "bob")
@@ -233,10 +303,8 @@ class Original(harness.Case):
                      connection=connection).json
         self.assertEqual(len(job["gpu_ids"]), 2)
         d.wait_state(job["job_id"], "running")
-        peer = http.client.HTTPConnection("127.0.0.1", job["port"])
-        peer.request("GET", "/")
-        command = json.loads(peer.getresponse().read())["argv"]
-        peer.close()
+        command = self.seen_by(job)["argv"]
+        self.assertEqual(command[command.index("--host") + 1], "127.0.0.1")
         self.assertIn("--trust-remote-code", command)
         self.assertNotIn("--max-model-len", command)
         self.assertEqual(command[command.index("--util") + 1], "0.9")
@@ -292,12 +360,16 @@ class Original(harness.Case):
         d = self.start()
         key = self.register(d, "bob")
         connection = d.connect("tcp", timeout=60)
-        self.submit(d, key, connection, config={"hf_token": "TOPSECRET"}, wandb_key="TOPSECRET", num_gpus=0)
-        for path in d.state.rglob("*"):
-            if path.is_file() and "env" not in path.name:
-                self.assertNotIn(b"TOPSECRET", path.read_bytes(), path)
-        self.assertNotIn("TOPSECRET", d.output())
-        self.assertNotIn("TOPSECRET", d.http("GET", "/v1/jobs").body.decode())
+        job = self.submit(d, key, connection, config={"hf_token": "TOPSECRET"}, wandb_key="WANDBKEY", num_gpus=0).json
+        seen = self.seen_by(job)
+        self.assertEqual(seen["wandb"], "WANDBKEY")
+        for secret in ("TOPSECRET", "WANDBKEY"):
+            for path in d.dir.rglob("*"):  # the state, the job's scratch, the daemon's log
+                if path.is_file() and (secret == "TOPSECRET" or "env" not in path.name):
+                    self.assertNotIn(secret.encode(), path.read_bytes(), path)
+            self.assertNotIn(secret, json.dumps(seen["argv"]) + seen["config"])
+            for path in ("/v1/jobs", f"/v1/jobs/{job['job_id']}", "/list_jobs"):
+                self.assertNotIn(secret, d.http("GET", path, key=key).body.decode())
 
     def test_defect_27_cors_only_when_configured(self):
         origin = {"Origin": "http://localhost:8081"}
@@ -306,6 +378,10 @@ class Original(harness.Case):
         preflight = d.http("OPTIONS", "/list_jobs", headers={**origin, "Access-Control-Request-Method": "GET"}, over="tcp")
         self.assertEqual((preflight.status, preflight.headers["Access-Control-Allow-Origin"]),
                          (200, "http://localhost:8081"))
+        self.assertIn("Authorization", preflight.headers["Access-Control-Allow-Headers"])
+        refused = d.http("GET", "/list_jobs", headers=origin, over="tcp")  # the page shows why
+        self.assertEqual((refused.status, refused.headers["Access-Control-Allow-Origin"]),
+                         (401, "http://localhost:8081"))
         key = self.register(d, "bob")
         answer = d.http("GET", "/list_jobs", headers=origin, key=key)
         self.assertEqual(answer.headers["Access-Control-Allow-Origin"], "http://localhost:8081")
@@ -347,6 +423,32 @@ class Original(harness.Case):
         self.assertEqual(d.job(job)["state"], "running")
         second.close()
 
+    def test_a_list_that_is_polled_keeps_no_job(self):
+        d = self.start()
+        key = self.register(d, "bob")
+        connection = d.connect("tcp", timeout=60)
+        job = self.submit(d, key, connection, num_gpus=1).json["job_id"]
+        d.http("GET", f"/job_status/{job}", key=key, connection=connection)
+        connection.close()
+        dashboard = d.connect("tcp", timeout=60)
+        wait_for(lambda: d.http("GET", "/list_jobs", key=key, connection=dashboard).json["jobs"][0]["completed_at"],
+                 deadline=25, what="the end of the job that nobody owns any more")
+        self.assertEqual(d.job(job)["reason"]["kind"], "owner_lost")
+
+    def test_defect_9_who_leaves_the_queue_at_once_leaves_no_job_in_it(self):
+        d = self.start()
+        key = self.register(d, "bob")
+        first = d.connect("tcp", timeout=60)
+        self.assertEqual(self.submit(d, key, first).json["status"], "RUNNING")
+        second = d.connect("tcp", timeout=60)
+        job = self.submit(d, key, second).json
+        self.assertEqual(job["status"], "QUEUED")
+        # The original's client asks at once, and knows of no job to cancel when it is interrupted here.
+        d.http("GET", f"/job_status/{job['job_id']}", key=key, connection=second)
+        second.close()
+        ended = d.wait_state(job["job_id"], deadline=25)
+        self.assertEqual((ended["reason"]["kind"], ended["started_at"]), ("owner_lost", None))
+
     def test_a_submission_by_curl_has_no_owner(self):
         d = self.start()
         key = self.register(d, "bob")
@@ -358,17 +460,21 @@ class Original(harness.Case):
         config = CONFIG.format(dir=self.files).replace(f'"{self.files}/server.py"', '"-c", "import time; time.sleep(60)"')
         d = self.daemon(config=config)
         key = self.register(d, "bob")
-        import threading
         connection = d.connect("tcp", timeout=60)
         thread = threading.Thread(target=lambda: self.submit(d, key, connection, num_gpus=1), daemon=True)
         thread.start()
         starting = wait_for(lambda: [j for j in d.http("GET", "/v1/jobs").json["items"] if j["state"] == "starting"])
+        # Whoever comes next in turn will take as long to start; cancelling does not wait for that either.
+        queue = d.connect("tcp", timeout=60)
+        following = self.submit(d, key, queue).json
+        self.assertEqual(following["status"], "QUEUED")
         begin = time.monotonic()
         for _ in range(50):
             self.assertEqual(d.http("GET", "/list_jobs", key=key).status, 200)
         done = d.http("DELETE", f"/cancel_job/{starting[0]['id']}", key=key).json
         self.assertEqual(done["status"], "CANCELLED")
         self.assertLess(time.monotonic() - begin, 15)
+        self.assertIn(d.job(following["job_id"])["state"], ("queued", "starting"))
         thread.join(20)
         self.assertFalse(thread.is_alive())
 

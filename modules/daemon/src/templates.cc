@@ -1,7 +1,9 @@
 #include "templates.h"
 
 #include <algorithm>
+#include <array>
 #include <boost/json.hpp>
+#include <charconv>
 
 #include "ebb/model/json.h"
 #include "placeholders.h"
@@ -16,13 +18,39 @@ std::optional<std::string> text_of(const json::value& value) {
   if (value.is_null() || (value.is_bool() && !value.get_bool())) return std::nullopt;
   if (value.is_string()) return std::string(value.get_string());
   if (value.is_bool()) return "true";
+  if (value.is_double()) {  // "0.001", where the JSON library says 1E-3
+    std::array<char, 64> text{};
+    const auto end = std::to_chars(text.data(), text.data() + text.size(), value.get_double());
+    return std::string(text.data(), end.ptr);
+  }
   return json::serialize(value);
+}
+
+// A token is something that lets one in. A tokenizer does not, nor a number or switch that is about a model's
+// tokens: tokenizer_path, max_new_tokens, add_bos_token.
+bool names_token(std::string_view lower_key, const json::value& value) {
+  if (value.is_number() || value.is_bool()) return false;
+  constexpr std::string_view kToken = "token";
+  for (std::size_t at = lower_key.find(kToken); at != std::string_view::npos;
+       at = lower_key.find(kToken, at + 1)) {
+    if (!lower_key.substr(at + kToken.size()).starts_with("iz")) return true;
+  }
+  return false;
+}
+
+// *_key, *secret*, *password* and *token*, in any case.
+bool is_secret(std::string_view key, const json::value& value) {
+  std::string lower(key);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  const auto has = [&](std::string_view part) { return lower.find(part) != std::string::npos; };
+  return lower.ends_with("_key") || has("secret") || has("password") || names_token(lower, value);
 }
 
 void without_secrets(json::value& value) {
   if (auto* object = value.if_object()) {
     for (auto it = object->begin(); it != object->end();) {
-      if (names_secret(std::string_view(it->key().data(), it->key().size()))) {
+      if (is_secret(std::string_view(it->key().data(), it->key().size()), it->value())) {
         it = object->erase(it);
       } else {
         without_secrets(it->value());
@@ -60,14 +88,6 @@ Error field_error(std::string_view name, const std::string& message) {
 }
 
 }  // namespace
-
-bool names_secret(std::string_view key) {
-  std::string lower(key);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  const auto has = [&](std::string_view part) { return lower.find(part) != std::string::npos; };
-  return lower.ends_with("_key") || has("token") || has("secret") || has("password");
-}
 
 Result<FilledTemplate> fill_template(const JobTemplate& job_template, const Submission::FromTemplate& from,
                                      const Config& config) {

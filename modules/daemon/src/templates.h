@@ -34,7 +34,4 @@ struct Origin {
 [[nodiscard]] std::string write_origin(const Origin& origin);
 [[nodiscard]] Result<Origin> parse_origin(std::string_view text);
 
-/// Whether a key of a config names a secret: *_key, *token*, *secret*, *password*, in any case.
-[[nodiscard]] bool names_secret(std::string_view key);
-
 }  // namespace ebb::daemon

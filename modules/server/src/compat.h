@@ -26,8 +26,10 @@ class Fields {
   /// The body must have been found parsable.
   explicit Fields(const Request& request);
 
-  [[nodiscard]] std::optional<std::int64_t> integer(std::string_view name);
-  [[nodiscard]] std::optional<double> number(std::string_view name);
+  /// Null says the same as nothing; where it is no value, it is an error.
+  enum class Null { nothing, error };
+  [[nodiscard]] std::optional<std::int64_t> integer(std::string_view name, Null null = Null::nothing);
+  [[nodiscard]] std::optional<double> number(std::string_view name, Null null = Null::nothing);
   [[nodiscard]] std::optional<bool> boolean(std::string_view name);
   [[nodiscard]] std::optional<std::string> text(std::string_view name, bool required = false);
   /// The object, written out.
@@ -39,7 +41,8 @@ class Fields {
   [[nodiscard]] std::optional<Response> errors() const;
 
  private:
-  const boost::json::value* find(std::string_view name, bool required);
+  // The field, unless it is absent, or null where that says nothing; an absent one may be an error.
+  const boost::json::value* find(std::string_view name, bool required, Null null);
   void add(std::string_view name, std::string_view type, std::string_view message,
            const boost::json::value& input);
 

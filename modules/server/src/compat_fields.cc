@@ -89,6 +89,7 @@ std::optional<bool> boolean_in(std::string_view text) {
 
 std::optional<Response> unparsable(const Request& request) {
   if (request.body.empty() || !says_json(request)) return std::nullopt;
+  if (!is_utf8(request.body)) return plain_error(400, "There was an error parsing the body");
   const auto parsed = parse(request);
   if (parsed) return std::nullopt;
   const std::string& message = parsed.error().message;
@@ -99,15 +100,16 @@ std::optional<Response> unparsable(const Request& request) {
 }
 
 Fields::Fields(const Request& request) {
-  if (request.body.empty()) {
+  if (!request.body.empty()) {
+    if (!says_json(request)) {
+      body_ = json::string(printable(request.body));
+    } else if (auto parsed = parse(request)) {
+      body_ = std::move(*parsed);
+    }
+  }
+  if (body_.is_null()) {
     errors_.push_back(error("missing", {"body"}, "Field required", nullptr));
     return;
-  }
-  if (says_json(request)) {
-    auto parsed = parse(request);
-    if (parsed) body_ = std::move(*parsed);
-  } else {
-    body_ = json::string(printable(request.body));
   }
   usable_ = body_.is_object();
   if (!usable_) {
@@ -116,11 +118,11 @@ Fields::Fields(const Request& request) {
   }
 }
 
-const json::value* Fields::find(std::string_view name, bool required) {
+const json::value* Fields::find(std::string_view name, bool required, Null null) {
   if (!usable_) return nullptr;
   const json::value* value = body_.get_object().if_contains(name);
   if (value == nullptr && required) add(name, "missing", "Field required", body_);
-  if (value != nullptr && value->is_null() && !required) return nullptr;
+  if (value != nullptr && value->is_null() && null == Null::nothing) return nullptr;
   return value;
 }
 
@@ -129,16 +131,22 @@ void Fields::add(std::string_view name, std::string_view type, std::string_view 
   errors_.push_back(error(type, {"body", name}, message, input));
 }
 
-std::optional<std::int64_t> Fields::integer(std::string_view name) {
-  const json::value* value = find(name, false);
+std::optional<std::int64_t> Fields::integer(std::string_view name, Null null) {
+  const json::value* value = find(name, false, null);
   if (value == nullptr) return std::nullopt;
   if (value->is_int64()) return value->get_int64();
   if (value->is_bool()) return value->get_bool() ? 1 : 0;
   if (value->is_double()) {
     const double number = value->get_double();
-    if (number == std::trunc(number) && std::abs(number) < 9e15) return static_cast<std::int64_t>(number);
-    add(name, "int_from_float", "Input should be a valid integer, got a number with a fractional part",
-        *value);
+    if (number != std::trunc(number)) {
+      add(name, "int_from_float", "Input should be a valid integer, got a number with a fractional part",
+          *value);
+    } else if (std::abs(number) < 0x1p63) {
+      return static_cast<std::int64_t>(number);
+    } else {
+      add(name, "int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size",
+          *value);
+    }
   } else if (value->is_string()) {
     if (const auto number = integer_in(view(*value))) return number;
     add(name, "int_parsing", "Input should be a valid integer, unable to parse string as an integer", *value);
@@ -148,13 +156,14 @@ std::optional<std::int64_t> Fields::integer(std::string_view name) {
   return std::nullopt;
 }
 
-std::optional<double> Fields::number(std::string_view name) {
-  const json::value* value = find(name, false);
+std::optional<double> Fields::number(std::string_view name, Null null) {
+  const json::value* value = find(name, false, null);
   if (value == nullptr) return std::nullopt;
   if (value->is_number()) return value->to_number<double>();
   if (value->is_bool()) return value->get_bool() ? 1 : 0;
   if (value->is_string()) {
-    const std::string_view text = trimmed(view(*value));
+    std::string_view text = trimmed(view(*value));
+    if (text.starts_with('+')) text.remove_prefix(1);
     double number = 0;
     const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (failure == std::errc() && end == text.data() + text.size() && !text.empty() &&
@@ -169,8 +178,7 @@ std::optional<double> Fields::number(std::string_view name) {
 }
 
 std::optional<bool> Fields::boolean(std::string_view name) {
-  if (!usable_) return std::nullopt;
-  const json::value* value = body_.get_object().if_contains(name);  // null is no boolean
+  const json::value* value = find(name, false, Null::error);
   if (value == nullptr) return std::nullopt;
   if (value->is_bool()) return value->get_bool();
   std::optional<bool> read;
@@ -180,7 +188,7 @@ std::optional<bool> Fields::boolean(std::string_view name) {
     if (number == 0 || number == 1) read = number == 1;
   }
   if (read) return read;
-  if (value->is_string() || value->is_number()) {
+  if (value->is_string() || value->is_int64()) {
     add(name, "bool_parsing", "Input should be a valid boolean, unable to interpret input", *value);
   } else {
     add(name, "bool_type", "Input should be a valid boolean", *value);
@@ -189,7 +197,7 @@ std::optional<bool> Fields::boolean(std::string_view name) {
 }
 
 std::optional<std::string> Fields::text(std::string_view name, bool required) {
-  const json::value* value = find(name, required);
+  const json::value* value = find(name, required, required ? Null::error : Null::nothing);
   if (value == nullptr) return std::nullopt;
   if (value->is_string()) return std::string(view(*value));
   add(name, "string_type", "Input should be a valid string", *value);
@@ -197,7 +205,7 @@ std::optional<std::string> Fields::text(std::string_view name, bool required) {
 }
 
 std::optional<std::string> Fields::object(std::string_view name) {
-  const json::value* value = find(name, true);
+  const json::value* value = find(name, true, Null::error);
   if (value == nullptr) return std::nullopt;
   if (value->is_object()) return json::serialize(*value);
   add(name, "dict_type", "Input should be a valid dictionary", *value);

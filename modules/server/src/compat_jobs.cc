@@ -212,7 +212,6 @@ Task<int> compat_list(Core& core, Request& request) {
       if (!first) text += ',';
       first = false;
       text += json::serialize(compat::job_json(core, request, job));
-      core.owners().touched(request.caller, job.id, connection.number());
     }
     if (!page->next_cursor) break;
     const bool sent = co_await connection.write(request, text, kStall);

@@ -24,7 +24,10 @@ void CompatOwners::answered(JobId id) {
 
 void CompatOwners::touched(const daemon::Caller& caller, JobId id, std::uint64_t connection) {
   const auto at = jobs_.find(id);
-  if (at == jobs_.end() || at->second.connection != 0 || at->second.caller.user != caller.user) return;
+  if (at == jobs_.end() || at->second.caller.user != caller.user) return;
+  // Whoever asks over the connection that it submitted on means to stay, however soon it goes.
+  if (at->second.connection == connection) at->second.answered.reset();
+  if (at->second.connection != 0) return;
   auto hold = daemon_.hold(caller, id);
   if (!hold) {
     jobs_.erase(at);

@@ -173,9 +173,10 @@ Task<Response> compat_submit_inference(Core& core, Request& request) {
   auto& values = what.from.fields;
   const auto model_path = fields.text("model_path", true);
   const auto tokenizer = fields.text("tokenizer_path");
-  const std::int64_t parallel = fields.integer("tensor_parallel_size").value_or(1);
+  const std::int64_t parallel =
+      fields.integer("tensor_parallel_size", compat::Fields::Null::error).value_or(1);
   const auto gpus = fields.integer("num_gpus");
-  const double memory = fields.number("gpu_memory_utilization").value_or(0.9);
+  const double memory = fields.number("gpu_memory_utilization", compat::Fields::Null::error).value_or(0.9);
   const auto longest = fields.integer("max_model_len");
   const bool trusted = fields.boolean("trust_remote_code").value_or(true);
   if (parallel < 1) {

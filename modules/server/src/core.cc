@@ -170,7 +170,7 @@ std::optional<Error> Core::identify(Connection& connection, Request& request, Ac
   const bool open_to_all = compatible(access) && !config().compat.auth &&
                            (connection.remote().over_socket || connection.remote().loopback);
   const auto authorization = request.header("authorization");
-  if (!authorization || open_to_all) {
+  if (!authorization || authorization->empty() || open_to_all) {
     if (connection.remote().over_socket) {
       const auto& caller = connection.peer_caller();
       if (!caller) return caller.error();

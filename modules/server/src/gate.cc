@@ -16,10 +16,14 @@ std::string lower(std::string_view text) {
   return out;
 }
 
+// The unspecified address, to which the original's client connects, is this machine too. No name can be made
+// to mean it, so that it opens nothing to DNS rebinding.
 bool loopback_name(const std::string& host) {
   in_addr address{};
-  if (::inet_pton(AF_INET, host.c_str(), &address) == 1) return (ntohl(address.s_addr) >> 24) == 127;
-  return host == "localhost" || host == "::1";
+  if (::inet_pton(AF_INET, host.c_str(), &address) == 1) {
+    return (ntohl(address.s_addr) >> 24) == 127 || address.s_addr == INADDR_ANY;
+  }
+  return host == "localhost" || host == "::1" || host == "::";
 }
 
 std::string machine_name() {
