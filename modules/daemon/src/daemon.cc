@@ -68,7 +68,6 @@ Daemon::Counters Daemon::counters() const {
 }
 
 // ---- the end
-// -----------------------------------------------------------------------------------------------------
 
 Task<std::vector<model::Report>> Daemon::shutdown(bool keep) {
   Impl& impl = *impl_;

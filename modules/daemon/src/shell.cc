@@ -52,7 +52,6 @@ void Shell::detach() {
 }
 
 // ---- events
-// ----------------------------------------------------------------------------------------------------
 
 void Shell::tell(engine::Event event) {
   if (detached_) return;
@@ -109,7 +108,6 @@ void Shell::arm_timer() {
 }
 
 // ---- actions
-// ---------------------------------------------------------------------------------------------------
 
 void Shell::carry_out(const engine::Act& act) {
   using namespace engine::act;
@@ -201,7 +199,6 @@ void Shell::look_at_watched() {
 }
 
 // ---- records
-// ---------------------------------------------------------------------------------------------------
 
 void Shell::write(const engine::Record& record, WallTime at) {
   using namespace engine::record;
@@ -334,7 +331,6 @@ void Shell::retry_later(const Error& error) {
 bool Shell::settled() const { return events_.empty() && !committing_ && gathering_.batch.empty(); }
 
 // ---- jobs, owners
-// ------------------------------------------------------------------------------------------------
 
 void Shell::remember(std::shared_ptr<const store::JobRow> job) {
   if (rows_.size() < kMostRows) rows_[job->id] = std::move(job);

@@ -45,7 +45,6 @@ class Shell {
   }
 
   // ---- owners
-  // ---------------------------------------------------------------------------------------------------
   /// The job ends when this process does.
   void watch_owner(JobId id, int pidfd);
   void forget_owner(JobId id);
@@ -53,7 +52,6 @@ class Shell {
   void owner_holds(JobId id, int change);
 
   // ---- waiting
-  // ----------------------------------------------------------------------------------------------------
   [[nodiscard]] Waiters<JobId>& job_waiters() { return job_waiters_; }
   [[nodiscard]] Waiters<int>& event_waiters() { return event_waiters_; }
   static constexpr int kAnyEvent = 0;
