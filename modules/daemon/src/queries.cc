@@ -3,15 +3,12 @@
 
 #include "daemon_impl.h"
 #include "ebb/base/units.h"
+#include "refusal.h"
 
 namespace ebb::daemon {
 namespace {
 
 constexpr std::size_t kShortestPrefix = 4;
-
-Error refused(Errc code, std::string message, std::string type) {
-  return Error{.code = code, .message = std::move(message), .pointer = {}, .type = std::move(type)};
-}
 
 // What stands in the list for others' jobs: what they take from the machine, and nothing else.
 model::JobRequest resources_only(const model::JobSpec& spec) {
