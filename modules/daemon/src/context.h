@@ -57,6 +57,8 @@ struct Context {
   /// Tells the engine. Safe to call at any point of the loop's thread; the event is applied after the current
   /// one.
   std::function<void(engine::Event)> tell;
+  /// Tells that nobody knows any longer what is on disk (Store::Outcome::fatal): the daemon must end.
+  std::function<void(const Error&)> disk_failed;
 
   [[nodiscard]] const devices::Gpu& gpu(int id) const;
   [[nodiscard]] const devices::LockDirectory& lock_directory(const devices::Gpu& gpu) const {

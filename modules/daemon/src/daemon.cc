@@ -56,8 +56,10 @@ const Config& Daemon::config() const { return impl_->context->config; }
 void Daemon::on_fatal(std::function<void(Error)> handler) { impl_->shell.on_fatal(std::move(handler)); }
 
 bool Daemon::ready() const {
-  return !impl_->stopping && impl_->shell.disk_takes_writes() && !impl_->shell.engine().draining();
+  return !impl_->stopping && impl_->shell.disk_error().empty() && !impl_->shell.engine().draining();
 }
+
+const std::string& Daemon::disk_error() const { return impl_->shell.disk_error(); }
 
 Daemon::Counters Daemon::counters() const {
   return {.submitted = impl_->shell.submitted,
@@ -77,7 +79,7 @@ Task<std::vector<model::Report>> Daemon::shutdown(bool keep) {
   // Bounded by the engine's own deadlines: each attempt's grace, its kill and its releases.
   while (!(keep || impl.shell.engine().idle()) || !impl.shell.settled()) {
     co_await impl.shell.event_waiters().wait(Shell::kShutdown, 1s);
-    if (!impl.shell.disk_takes_writes()) break;  // what is not on disk is recovered at the next start
+    if (!impl.shell.disk_error().empty()) break;  // what is not on disk is recovered at the next start
   }
   // The attempts' folders and cgroups go once their keepers have.
   const BootTime limit = impl.context->clock.boot() + kCleanUpLimit;

@@ -177,6 +177,7 @@ Task<Result<void>> Daemon::Impl::commit(store::Batch batch) {
       co_await asio::async_initiate<const asio::use_awaitable_t<>, void(store::Store::Outcome)>(
           initiate, asio::use_awaitable);
   if (outcome.result.ok()) co_return Result<void>();
+  if (outcome.fatal) context->disk_failed(outcome.result.error());
   Error error = outcome.result.error();
   error.code = Errc::unavailable;
   error.type = "storage";
@@ -185,10 +186,10 @@ Task<Result<void>> Daemon::Impl::commit(store::Batch batch) {
 
 Task<Result<Submitted>> Daemon::submit(Caller caller, Submission submission) {
   Impl& impl = *impl_;
-  if (impl.stopping || !impl.shell.disk_takes_writes()) {
+  if (impl.stopping || !impl.shell.disk_error().empty()) {
     co_return refused(Errc::unavailable,
                       impl.stopping ? "the daemon is ending; nothing new is accepted"
-                                    : "the daemon's disk takes no writes, so nothing new is accepted",
+                                    : "nothing new is accepted: " + impl.shell.disk_error(),
                       impl.stopping ? "draining" : "storage");
   }
   const std::string key = submission.idempotency_key ? caller.user + "\n" + *submission.idempotency_key : "";

@@ -138,7 +138,9 @@ class Daemon {
                                                       std::string key);
 
   // ---- the end
-  /// Ends every job, or leaves them to their keepers (`keep`); returns the reports when all are released.
+  /// Ends every job, or leaves them to their keepers (`keep`); returns the reports when all are released. Where
+  /// the disk takes no writes, jobs cannot be ended in order: they stay with their keepers, too, and count as
+  /// active.
   /// Called again meanwhile with `now`: no grace period runs any longer.
   [[nodiscard]] Task<std::vector<model::Report>> shutdown(bool keep);
   void shutdown_now();
@@ -151,6 +153,8 @@ class Daemon {
     std::int64_t submitted = 0, started = 0, ended = 0, queued = 0, active = 0;
   };
   [[nodiscard]] Counters counters() const;
+  /// Why the disk does not take what is to be written; empty while it does.
+  [[nodiscard]] const std::string& disk_error() const;
   /// Whether submissions are accepted and the disk takes writes (GET /readyz).
   [[nodiscard]] bool ready() const;
 
