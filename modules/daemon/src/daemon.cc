@@ -39,9 +39,14 @@ Daemon::Impl::Impl(std::unique_ptr<Context> parts, engine::Engine engine, std::i
                    std::int64_t last_event, Users known_users)
     : context(std::move(parts)),
       shell(*context, std::move(engine), last_event),
+      history(
+          *context,
+          [this](JobId id) { return shell.engine().find(id).has_value() || shell.attempt(id) != nullptr; }),
       users(std::move(known_users)),
       last_job_seq(last_job),
-      key_waiters(context->io) {}
+      key_waiters(context->io) {
+  shell.on_ended([this](AttemptId last) { history.ended(last); });
+}
 
 Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 

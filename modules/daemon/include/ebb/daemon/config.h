@@ -68,6 +68,13 @@ struct Config {
     std::int64_t max_per_user = 200'000;
     Duration overtake = std::chrono::seconds(60);
   } queue;
+  /// How much of what has ended is kept.
+  struct History {
+    std::int64_t jobs = 100'000;
+    std::optional<Duration> max_age;             ///< since a job's end; empty: any
+    Duration min_age = std::chrono::minutes(1);  ///< what is younger stays, whatever the other limits say
+    std::int64_t logs = std::int64_t{20} << 30;  ///< bytes of all logs of ended jobs
+  } history;
   model::JobDefaults defaults;
   std::map<std::string, JobTemplate> templates;
   struct Compat {
