@@ -211,6 +211,20 @@ TEST(Config, SocketFollowsTheStateDirectoryThatItLiesIn) {
   EXPECT_EQ(said->server.socket, "/x");
 }
 
+TEST(Config, SocketInTheStateDirectoryLiesInAFolderThatJobsKeep) {
+  Config config;
+  config.state.dir = "/home/alice/.local/state/ebb";
+  config.server.socket = "/home/alice/.local/state/ebb/ebb.sock";
+  EXPECT_EQ(socket_place(config), "/home/alice/.local/state/ebb/run/ebb.sock");
+  config.server.socket = "/home/alice/.local/state/../state/ebb/a/b.sock";
+  EXPECT_EQ(socket_place(config), "/home/alice/.local/state/../state/ebb/a/run/b.sock");
+  for (const char* outside : {"/run/ebb/ebb.sock", "/home/alice/.local/state/ebb.sock",
+                              "/home/alice/.local/state/ebb-2/ebb.sock"}) {
+    config.server.socket = outside;
+    EXPECT_EQ(socket_place(config), outside);
+  }
+}
+
 TEST(ListenAddress, TakesBothFamilies) {
   EXPECT_EQ(parse_listen("127.0.0.1:8765")->port, 8765);
   EXPECT_EQ(parse_listen("[::1]:0")->host, "::1");

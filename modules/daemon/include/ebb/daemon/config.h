@@ -99,6 +99,10 @@ struct ListenAddress {
 };
 /// "127.0.0.1:8765", "[::1]:8765".
 [[nodiscard]] Result<ListenAddress> parse_listen(std::string_view text);
+/// Where the socket itself lies: at `server.socket`, or, where that is inside the state directory, which jobs
+/// do not see, in a folder `run` beside it, and `server.socket` is a link to it. Jobs keep link and folder,
+/// and so find the socket of the next daemon too.
+[[nodiscard]] std::filesystem::path socket_place(const Config& config);
 /// Moves the state directory (`--state`); the socket goes with it where it lay inside.
 void set_state_dir(Config& config, const std::filesystem::path& dir);
 
