@@ -109,7 +109,7 @@ class Full(harness.Case):
             self.assertTrue(d.report(job)["complete"])
         self.assertEqual(d.wait_state(waiting)["state"], "completed")
         wait_for(lambda: d.http("GET", "/readyz").status == 200, what="ready")
-        self.assertEqual(d.submit(["true"], workdir="/")["state"], "queued")
+        self.assertEqual(d.wait_state(d.submit(["true"], workdir="/")["id"])["state"], "completed")
 
     def test_the_end_of_the_daemon_says_what_it_could_not_end(self):
         d = self.full_daemon()
