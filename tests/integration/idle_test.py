@@ -1,5 +1,6 @@
 """A daemon that nobody needs sleeps, and what it waits for wakes it."""
 import fcntl
+import os
 import pathlib
 import time
 
@@ -42,7 +43,8 @@ class Idle(harness.Case):
 
     def test_a_device_that_somebody_else_holds_is_used_when_it_comes_free(self):
         d = self.daemon()
-        with open(d.state / "locks" / "gpu-declared-0", "a") as lock:
+        path = d.state / "locks" / "gpu-declared-0"
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             job = d.submit(["true"], workdir="/", gpus=4)["id"]
             wait_for(lambda: d.http("GET", "/v1/devices").json["gpus"][0]["state"] == "outside", what="it is seen")
@@ -51,6 +53,15 @@ class Idle(harness.Case):
             self.assertEqual(d.wait_state(others)["state"], "completed", "the queue goes on with the rest")
         self.assertEqual(d.wait_state(job)["state"], "completed")
         self.quiet(d)
+
+    def test_a_lock_that_can_never_be_taken_does_not_keep_it_busy(self):
+        d = self.daemon()
+        (d.state / "locks" / "gpu-declared-0").touch(mode=0o644)  # others could open it, so it is refused
+        d.submit(["true"], workdir="/", gpus=4)
+        wait_for(lambda: d.http("GET", "/v1/devices").json["gpus"][0]["state"] == "outside", what="it is seen")
+        before = wakeups(d)
+        time.sleep(3)
+        self.assertLess(wakeups(d) - before, 200)
 
 
 if __name__ == "__main__":

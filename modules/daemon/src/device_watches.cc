@@ -3,8 +3,36 @@
 namespace ebb::daemon {
 namespace {
 
-engine::DeviceChanged came_free(bool is_port, int id, const std::string& how) {
-  return {.is_port = is_port, .id = id, .state = model::DeviceState::free, .why = how, .outside = {}};
+using devices::DeviceWatch;
+
+// A device that was refused a moment ago and is free at the first look: perhaps it came free in between,
+// perhaps its lock cannot be taken for a reason that no look shows. So that refusal and look cannot follow
+// each other without end at full speed, it is believed one interval later.
+std::unique_ptr<DeviceWatch> tell_later(Context& context, const engine::DeviceChanged& change) {
+  auto look = [&context, change, looks = 0](const std::function<void(DeviceWatch::Seen)>& seen) mutable {
+    DeviceWatch::Seen what;
+    what.free = looks++ > 0;
+    if (what.free) what.tell = [&context, change] { context.tell(change); };
+    seen(std::move(what));
+  };
+  return std::make_unique<DeviceWatch>(context.io, DeviceWatch::kInterval, std::move(look));
+}
+
+// What to do with each verdict of a new watch, which stands at `place`.
+template <typename Verdict>
+std::function<void(const Verdict&)> on_look(Context& context, std::unique_ptr<DeviceWatch>& place,
+                                            bool is_port, int id) {
+  return [&context, &place, is_port, id, looked = std::make_shared<bool>(false)](const Verdict& verdict) {
+    const bool first = !std::exchange(*looked, true);
+    if (verdict.kind != Verdict::Kind::free) return;
+    engine::DeviceChanged change{
+        .is_port = is_port, .id = id, .state = model::DeviceState::free, .why = verdict.text, .outside = {}};
+    if (first) {
+      place = tell_later(context, change);
+    } else {
+      context.tell(std::move(change));
+    }
+  };
 }
 
 }  // namespace
@@ -12,22 +40,16 @@ engine::DeviceChanged came_free(bool is_port, int id, const std::string& how) {
 void DeviceWatches::add_gpu(int id) {
   if (gpus_.contains(id)) return;
   const devices::Gpu& gpu = context_.gpu(id);
-  gpus_[id] = devices::watch_gpu(context_.io, *context_.gpus, context_.lock_directory(gpu), gpu,
-                                 [this, id](const devices::GpuVerdict& verdict) {
-                                   if (verdict.kind == devices::GpuVerdict::Kind::free) {
-                                     context_.tell(came_free(false, id, verdict.text));
-                                   }
-                                 });
+  auto& place = gpus_[id];
+  place = devices::watch_gpu(context_.io, *context_.gpus, context_.lock_directory(gpu), gpu,
+                             on_look<devices::GpuVerdict>(context_, place, false, id));
 }
 
 void DeviceWatches::add_port(int port) {
   if (ports_.contains(port)) return;
-  ports_[port] = devices::watch_port(context_.io, *context_.machine_locks, static_cast<std::uint16_t>(port),
-                                     [this, port](const devices::PortVerdict& verdict) {
-                                       if (verdict.kind == devices::PortVerdict::Kind::free) {
-                                         context_.tell(came_free(true, port, verdict.text));
-                                       }
-                                     });
+  auto& place = ports_[port];
+  place = devices::watch_port(context_.io, *context_.machine_locks, static_cast<std::uint16_t>(port),
+                              on_look<devices::PortVerdict>(context_, place, true, port));
 }
 
 void DeviceWatches::clear() {
