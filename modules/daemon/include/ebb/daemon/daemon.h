@@ -138,10 +138,9 @@ class Daemon {
                                                       std::string key);
 
   // ---- the end
-  /// Ends every job, or leaves them to their keepers (`keep`); returns the reports when all are released. Where
-  /// the disk takes no writes, jobs cannot be ended in order: they stay with their keepers, too, and count as
-  /// active.
-  /// Called again meanwhile with `now`: no grace period runs any longer.
+  /// Ends every job, or leaves them to their keepers (`keep`); returns the reports when all are released.
+  /// Where the disk takes no writes, jobs cannot be ended in order: they stay with their keepers, too, and
+  /// count as active. Called again meanwhile with `now`: no grace period runs any longer.
   [[nodiscard]] Task<std::vector<model::Report>> shutdown(bool keep);
   void shutdown_now();
   /// Called once on an error after which the daemon must not go on (fsync failed). Jobs stay with their
