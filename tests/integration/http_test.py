@@ -380,6 +380,62 @@ class Serve(harness.Case):
         wait_for(lambda: "ending all jobs" in d.output())
         d.signal(harness.signal.SIGTERM)
         self.assertEqual(d.process.wait(20), 0)
+        self.assertIn("SIGTERM again: every grace period ends now", d.output())
+        self.assertIn("1 job ended", d.output())
+
+    def test_on_stop_keep_leaves_jobs_to_the_next_daemon(self):
+        for how in ({"args": ["--on-stop", "keep"]}, {"config": '[jobs]\non_stop = "keep"\n'}):
+            d = self.daemon(**how)
+            job = d.submit(["sleep", "600"], gpus=1)
+            running = d.wait_state(job["id"], "running")
+            queued = d.submit(["true"], gpus=4)["id"]
+            self.assertEqual(d.stop(), 0)
+            self.assertIn("jobs go on under their keepers", d.output())
+            harness.os.kill(running["pid"], 0)
+            d.start()
+            again = d.job(job["id"])
+            self.assertEqual((again["state"], again["pid"], again["attempt"]), ("running", running["pid"], 1))
+            d.http("DELETE", f"/v1/jobs/{job['id']}?wait=30s")
+            self.assertTrue(d.report(job["id"])["complete"])
+            self.assertEqual(d.wait_state(queued)["state"], "completed")
+
+    def test_the_end_is_bounded_whatever_clients_do(self):
+        d = self.daemon()
+        job = d.submit(["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"], grace_s=1)
+        d.wait_state(job["id"], "running")
+        stuck = [d.raw("socket") for _ in range(4)]
+        for sock, request in zip(stuck, (b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n",
+                                         b"GET /v1/jobs/%s/logs?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n" % job["id"].encode(),
+                                         b"DELETE /v1/jobs/%s?wait=60s&grace=50s HTTP/1.1\r\nHost: x\r\n\r\n"
+                                         % job["id"].encode(),
+                                         b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")):
+            self.addCleanup(sock.close)
+            sock.sendall(request)
+        begin = time.monotonic()
+        self.assertEqual(d.stop(20), 0)
+        self.assertLess(time.monotonic() - begin, 8)
+        self.assertIn("1 job ended", d.output())
+
+    def test_whoever_started_it_is_told_when_it_is_ready_and_when_it_ends(self):
+        one = harness.Daemon(start=False)
+        self.addCleanup(one.cleanup)
+        for address in (str(one.dir / "told"), f"@ebb-test-{harness.os.getpid()}"):
+            told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self.addCleanup(told.close)
+            told.settimeout(30)
+            told.bind("\0" + address[1:] if address.startswith("@") else address)
+            one.process = harness.subprocess.Popen(one.command(), env={**one.env, "NOTIFY_SOCKET": address},
+                                                   stdin=harness.subprocess.DEVNULL, stderr=harness.subprocess.DEVNULL)
+            ready = told.recv(4096).decode()
+            self.assertIn("READY=1\n", ready)
+            self.assertIn(f"STATUS=serves on {one.socket}", ready)
+            self.assertEqual(one.http("GET", "/readyz").status, 200)
+            job = one.submit(["/bin/sh", "-c", "trap 'sleep 0.3; exit 0' TERM; while :; do sleep 0.1; done"])
+            one.wait_state(job["id"], "running")
+            one.signal(harness.signal.SIGTERM)
+            self.assertEqual(told.recv(4096).decode(), "STOPPING=1\n")
+            self.assertIsNone(one.process.poll(), "told before the end, not at it")
+            self.assertEqual(one.process.wait(20), 0)
 
     def test_config_print_reads_back(self):
         folder = self.folder()

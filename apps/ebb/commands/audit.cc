@@ -154,7 +154,8 @@ class Audit {
     std::set<JobId> jobs;
     const auto add = [&](const std::optional<AttemptId>& attempt) {
       if (!attempt || jobs.contains(attempt->job)) return;
-      if (client_->get("/v1/jobs/" + attempt->job.str())) jobs.insert(attempt->job);
+      const auto job = client_->get("/v1/jobs/" + attempt->job.str());
+      if (job || job.error().type == "job-dropped") jobs.insert(attempt->job);  // forgotten, but its own
     };
     for (const auto& found : census.processes) add(found.attempt);
     for (const auto& found : census.cgroups) add(found.attempt);

@@ -194,7 +194,14 @@ class Serve {
       say(report.job.str() + ": " + model::one_line(report));
       if (!report.complete) ++incomplete;
     }
-    if (!keep) {
+    const std::int64_t left = keep ? 0 : daemon_->counters().active;
+    if (left > 0) {
+      const bool one = left == 1;
+      say(std::to_string(left) + (one ? " job has" : " jobs have") +
+          " not ended, since that could not be written down: " + daemon_->disk_error() + "; " +
+          (one ? "it stays with its keeper" : "they stay with their keepers") + " for the next daemon");
+      status_ = kRefused;
+    } else if (!keep) {
       say(std::to_string(reports.size()) + (reports.size() == 1 ? " job" : " jobs") + " ended in " +
           format_duration(BootClock::now() - begin) +
           (incomplete == 0 ? std::string("; nothing is left behind")
@@ -206,7 +213,7 @@ class Serve {
     if (!finished) {
       // A request still waits for something, and its coroutine refers to what would be destroyed now: leave
       // as a crash would. All that matters is on disk.
-      std::_Exit(kDone);
+      std::_Exit(status_);
     }
     server_.reset();
     io_.stop();

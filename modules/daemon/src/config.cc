@@ -132,6 +132,13 @@ fs::path default_config_path(uid_t uid) {
   return uid == 0 ? fs::path("/etc/ebb/ebb.toml") : home_of(uid) / ".config/ebb/ebb.toml";
 }
 
+fs::path socket_place(const Config& config) {
+  const fs::path& socket = config.server.socket;
+  const fs::path within = socket.lexically_normal().lexically_relative(config.state.dir.lexically_normal());
+  if (within.empty() || *within.begin() == "..") return socket;
+  return socket.parent_path() / "run" / socket.filename();
+}
+
 void set_state_dir(Config& config, const fs::path& dir) {
   if (config.server.socket == config.state.dir / "ebb.sock") config.server.socket = dir / "ebb.sock";
   config.state.dir = dir;

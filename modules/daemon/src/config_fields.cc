@@ -124,6 +124,26 @@ ConfigField duration(std::string_view section, std::string_view key, Place<Durat
           [place](const Config& config) { return toml_string(write_duration(get(place, config))); }};
 }
 
+// A duration that may be absent, which the file calls "none".
+ConfigField optional_duration(std::string_view section, std::string_view key,
+                              Place<std::optional<Duration>> place, Duration min, Duration max) {
+  return {section, key,
+          [=](const toml::node& node, Config& config) -> Result<void> {
+            if (node.value<std::string_view>() == "none") {
+              place(config).reset();
+              return {};
+            }
+            auto value = read_duration(node, min, max);
+            if (!value) return value.error();
+            place(config) = *value;
+            return {};
+          },
+          [place](const Config& config) {
+            const auto value = get(place, config);
+            return value ? toml_string(write_duration(*value)) : std::string("\"none\"");
+          }};
+}
+
 Result<std::int64_t> read_size(const toml::node& node, std::int64_t min, std::int64_t max) {
   auto value = read_string(node);
   if (!value) return config_error("must be a string with a unit, such as \"1MiB\"");
@@ -244,24 +264,6 @@ ConfigField default_memory() {
           }};
 }
 
-ConfigField default_time() {
-  return {"defaults", "time",
-          [](const toml::node& node, Config& config) -> Result<void> {
-            if (node.value<std::string_view>() == "none") {
-              config.defaults.time.reset();
-              return {};
-            }
-            auto value = read_duration(node, milliseconds(1), hours(24 * 3650));
-            if (!value) return value.error();
-            config.defaults.time = *value;
-            return {};
-          },
-          [](const Config& config) {
-            return config.defaults.time ? toml_string(write_duration(*config.defaults.time))
-                                        : std::string("\"none\"");
-          }};
-}
-
 // The long lambdas that name one member each.
 #define EBB_PLACE(member) +[](Config& config) -> auto& { return config.member; }
 
@@ -292,11 +294,15 @@ std::vector<ConfigField> make_fields() {
       integer("queue", "max_queued", EBB_PLACE(queue.max_queued), 0, kMost),
       integer("queue", "max_per_user", EBB_PLACE(queue.max_per_user), 1, kMost),
       duration("queue", "overtake", EBB_PLACE(queue.overtake), Duration(0), year),
+      integer("history", "jobs", EBB_PLACE(history.jobs), 0, kMost),
+      optional_duration("history", "max_age", EBB_PLACE(history.max_age), seconds(1), hours(24 * 3650)),
+      duration("history", "min_age", EBB_PLACE(history.min_age), Duration(0), hours(24)),
+      size("history", "logs", EBB_PLACE(history.logs), 0, std::int64_t{1} << 60),
       integer("defaults", "gpus", EBB_PLACE(defaults.gpus), 0, 1024),
       integer("defaults", "ports", EBB_PLACE(defaults.ports), 0, 10'000),
       cpus(),
       default_memory(),
-      default_time(),
+      optional_duration("defaults", "time", EBB_PLACE(defaults.time), milliseconds(1), hours(24 * 3650)),
       duration("defaults", "grace", EBB_PLACE(defaults.grace), Duration(0), hours(24)),
       integer("defaults", "priority", EBB_PLACE(defaults.priority), -1000, 1000),
       duration("defaults", "ready_timeout", EBB_PLACE(defaults.ready_timeout), milliseconds(1), hours(24)),

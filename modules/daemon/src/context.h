@@ -63,6 +63,8 @@ struct Context {
   /// Attempts whose report is on disk but that still wait for something: their keeper's exit, survivors, a
   /// GPU that is quarantined. They take themselves out.
   std::set<std::shared_ptr<Attempt>> lingering;
+  /// Tells that nobody knows any longer what is on disk (Store::Outcome::fatal): the daemon must end.
+  std::function<void(const Error&)> disk_failed;
 
   [[nodiscard]] const devices::Gpu& gpu(int id) const;
   [[nodiscard]] const devices::LockDirectory& lock_directory(const devices::Gpu& gpu) const {

@@ -39,9 +39,14 @@ Daemon::Impl::Impl(std::unique_ptr<Context> parts, engine::Engine engine, std::i
                    std::int64_t last_event, Users known_users)
     : context(std::move(parts)),
       shell(*context, std::move(engine), last_event),
+      history(
+          *context,
+          [this](JobId id) { return shell.engine().find(id).has_value() || shell.attempt(id) != nullptr; }),
       users(std::move(known_users)),
       last_job_seq(last_job),
-      key_waiters(context->io) {}
+      key_waiters(context->io) {
+  shell.on_ended([this](AttemptId last) { history.ended(last); });
+}
 
 Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
@@ -56,8 +61,10 @@ const Config& Daemon::config() const { return impl_->context->config; }
 void Daemon::on_fatal(std::function<void(Error)> handler) { impl_->shell.on_fatal(std::move(handler)); }
 
 bool Daemon::ready() const {
-  return !impl_->stopping && impl_->shell.disk_takes_writes() && !impl_->shell.engine().draining();
+  return !impl_->stopping && impl_->shell.disk_error().empty() && !impl_->shell.engine().draining();
 }
+
+const std::string& Daemon::disk_error() const { return impl_->shell.disk_error(); }
 
 Daemon::Counters Daemon::counters() const {
   return {.submitted = impl_->shell.submitted,
@@ -68,7 +75,6 @@ Daemon::Counters Daemon::counters() const {
 }
 
 // ---- the end
-// -----------------------------------------------------------------------------------------------------
 
 Task<std::vector<model::Report>> Daemon::shutdown(bool keep) {
   Impl& impl = *impl_;
@@ -78,7 +84,7 @@ Task<std::vector<model::Report>> Daemon::shutdown(bool keep) {
   // Bounded by the engine's own deadlines: each attempt's grace, its kill and its releases.
   while (!(keep || impl.shell.engine().idle()) || !impl.shell.settled()) {
     co_await impl.shell.event_waiters().wait(Shell::kShutdown, 1s);
-    if (!impl.shell.disk_takes_writes()) break;  // what is not on disk is recovered at the next start
+    if (!impl.shell.disk_error().empty()) break;  // what is not on disk is recovered at the next start
   }
   // The attempts' folders and cgroups go once their keepers have.
   const BootTime limit = impl.context->clock.boot() + kCleanUpLimit;

@@ -8,13 +8,14 @@
 #include "context.h"
 #include "ebb/base/unique_fd.h"
 #include "ebb/daemon/daemon.h"
+#include "history.h"
 #include "shell.h"
 #include "users.h"
 
 namespace ebb::daemon {
 
 /// The daemon's parts and what its calls share. The calls themselves stand in submission.cc, queries.cc,
-/// owners.cc, users_api.cc, devices_api.cc and ending.cc; how it comes to life in startup.cc.
+/// owners.cc, users_api.cc, devices_api.cc and daemon.cc; how it comes to life in startup.cc.
 class Daemon::Impl {
  public:
   Impl(std::unique_ptr<Context> parts, engine::Engine engine, std::int64_t last_job, std::int64_t last_event,
@@ -30,6 +31,8 @@ class Daemon::Impl {
   /// The job as this caller may see it.
   [[nodiscard]] model::Job view(const Caller& caller, const store::JobRecord& record) const;
   [[nodiscard]] Result<model::Job> job(const Caller& caller, JobId id) const;
+  /// Why there is nothing to tell of it: never there, or no longer kept.
+  [[nodiscard]] Error no_job(JobId id) const;
   /// Refuses unknown jobs and those of others.
   [[nodiscard]] Result<std::shared_ptr<const store::JobRow>> own_row(const Caller& caller, JobId id) const;
 
@@ -48,6 +51,7 @@ class Daemon::Impl {
 
   std::unique_ptr<Context> context;
   mutable Shell shell;
+  History history;
   Users users;
   std::int64_t last_job_seq;
   std::unordered_set<JobId> pending_ids;  // drawn, not yet on disk
@@ -58,7 +62,6 @@ class Daemon::Impl {
 
 /// What the engine knows of a job, new or restored.
 [[nodiscard]] engine::JobInfo info_of(const store::JobRow& row);
-[[nodiscard]] Error no_such_job(JobId id);
 [[nodiscard]] Error not_yours(JobId id);
 
 }  // namespace ebb::daemon

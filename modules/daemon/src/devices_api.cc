@@ -2,13 +2,10 @@
 #include <charconv>
 
 #include "daemon_impl.h"
+#include "refusal.h"
 
 namespace ebb::daemon {
 namespace {
-
-Error refused(Errc code, std::string message, std::string type) {
-  return Error{.code = code, .message = std::move(message), .pointer = {}, .type = std::move(type)};
-}
 
 template <typename T>
 std::optional<T> number(std::string_view text) {

@@ -144,6 +144,9 @@ Result<process::LaunchSpec> plan_launch(const Context& context, const store::Job
   if (launch.tiers.pidns) {
     launch.hide = {context.config.state.dir.string()};
     launch.reachable = {context.config.server.socket.string()};
+    const std::filesystem::path place = socket_place(context.config);
+    // The folder, not the socket: a later daemon's socket is another file.
+    if (place != context.config.server.socket) launch.reachable.push_back(place.parent_path().string());
     launch.mask_devices =
         devices::masked_nodes(context.inventory, facts.leases.gpus, devices::device_minors());
   } else {

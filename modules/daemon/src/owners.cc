@@ -1,11 +1,8 @@
 #include "daemon_impl.h"
+#include "refusal.h"
 
 namespace ebb::daemon {
 namespace {
-
-Error refused(Errc code, std::string message, std::string type) {
-  return Error{.code = code, .message = std::move(message), .pointer = {}, .type = std::move(type)};
-}
 
 class Hold final : public OwnerHold {
  public:

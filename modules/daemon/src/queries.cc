@@ -1,17 +1,16 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 
 #include "daemon_impl.h"
 #include "ebb/base/units.h"
+#include "refusal.h"
 
 namespace ebb::daemon {
 namespace {
 
 constexpr std::size_t kShortestPrefix = 4;
-
-Error refused(Errc code, std::string message, std::string type) {
-  return Error{.code = code, .message = std::move(message), .pointer = {}, .type = std::move(type)};
-}
 
 // What stands in the list for others' jobs: what they take from the machine, and nothing else.
 model::JobRequest resources_only(const model::JobSpec& spec) {
@@ -23,11 +22,12 @@ model::JobRequest resources_only(const model::JobSpec& spec) {
   return shown;
 }
 
-}  // namespace
-
 Error no_such_job(JobId id) {
   return refused(Errc::not_found, "no job " + id.str() + "; 'ebb ps -a' lists all", "no-such-job");
 }
+
+}  // namespace
+
 Error not_yours(JobId id) {
   return refused(Errc::forbidden, "job " + id.str() + " is not yours", "not-yours");
 }
@@ -106,13 +106,21 @@ Result<model::Job> Daemon::Impl::job(const Caller& caller, JobId id) const {
   }
   auto record = context->store.job(id);
   if (!record) return std::move(record).error();
-  if (!*record) return no_such_job(id);
+  if (!*record) return no_job(id);
   return view(caller, **record);
+}
+
+Error Daemon::Impl::no_job(JobId id) const {
+  const auto known = context->store.known(id);
+  if (!known || !*known) return no_such_job(id);
+  return refused(Errc::not_found,
+                 "job " + id.str() + " has ended and is no longer kept ([history] in the configuration)",
+                 "job-dropped");
 }
 
 Result<std::shared_ptr<const store::JobRow>> Daemon::Impl::own_row(const Caller& caller, JobId id) const {
   auto known = shell.row(id);
-  if (!known) return known.error().code == Errc::not_found ? no_such_job(id) : std::move(known).error();
+  if (!known) return known.error().code == Errc::not_found ? no_job(id) : std::move(known).error();
   if (!may_see(caller, **known)) return not_yours(id);
   return known;
 }
@@ -168,8 +176,8 @@ Result<model::Report> Daemon::report(const Caller& caller, JobId id) const {
   auto report = impl_->context->store.report(id, std::nullopt);
   if (!report) return std::move(report).error();
   if (*report) return std::move(**report);
-  return refused(Errc::conflict, "job " + id.str() + " has not ended; its report comes with its end",
-                 "not-ended");
+  return refused(Errc::not_found, "job " + id.str() + " has not ended; its report comes with its end",
+                 "no-such-report");
 }
 
 Result<JobId> Daemon::find(const Caller& caller, std::string_view text) const {
@@ -204,13 +212,22 @@ Result<JobId> Daemon::find(const Caller& caller, std::string_view text) const {
 }
 
 Result<std::filesystem::path> Daemon::log_folder(const Caller& caller, JobId id) const {
-  if (auto row = impl_->own_row(caller, id); !row) return std::move(row).error();
+  auto row = impl_->own_row(caller, id);
+  if (!row) return std::move(row).error();
   auto job = impl_->job(caller, id);
   if (!job) return std::move(job).error();
   if (job->attempt == 0) {
     return refused(Errc::not_found, "job " + id.str() + " has no log yet: it has not been started", "no-log");
   }
-  return impl_->context->log_folder({id, static_cast<std::uint32_t>(job->attempt)});
+  auto folder = impl_->context->log_folder({id, static_cast<std::uint32_t>(job->attempt)});
+  if (job->ended_at && impl_->history.log_dropped({.at = *job->ended_at, .seq = (*row)->seq}) &&
+      ::access(folder.c_str(), F_OK) != 0) {
+    return refused(Errc::not_found,
+                   "the log of job " + id.str() + " is no longer kept: all logs together may take " +
+                       format_size(impl_->context->config.history.logs) + " ([history] logs)",
+                   "log-dropped");
+  }
+  return folder;
 }
 
 Task<Result<model::Job>> Daemon::changed(Caller caller, JobId id, model::JobState seen, Duration wait) {

@@ -15,14 +15,7 @@ using namespace std::chrono_literals;
 
 // Rows of queued jobs that are kept in memory; those of a longer queue are read back when they start.
 constexpr std::size_t kMostRows = 4096;
-// Between two looks at devices that are used from outside while a job waits for one.
-constexpr Duration kWatchInterval = 1s;
 constexpr Duration kRetryCommit = 500ms;
-
-template <typename... Functions>
-struct Overloaded : Functions... {
-  using Functions::operator()...;
-};
 
 }  // namespace
 
@@ -31,12 +24,13 @@ Shell::Shell(Context& context, engine::Engine engine, std::int64_t last_event)
       engine_(std::move(engine)),
       tick_(context.io),
       retry_(context.io),
-      watch_(context.io),
+      watches_(context),
       job_waiters_(context.io),
       event_waiters_(context.io),
       event_seq_(last_event),
       published_(last_event) {
   context_.tell = [this](engine::Event event) { tell(std::move(event)); };
+  context_.disk_failed = [this](const Error& error) { disk_failed(error); };
 }
 
 Shell::~Shell() { detach(); }
@@ -48,11 +42,10 @@ void Shell::detach() {
   owners_.clear();
   tick_.cancel();
   retry_.cancel();
-  watch_.cancel();
+  watches_.clear();
 }
 
 // ---- events
-// ----------------------------------------------------------------------------------------------------
 
 void Shell::tell(engine::Event event) {
   if (detached_) return;
@@ -103,191 +96,12 @@ void Shell::arm_timer() {
     return;
   }
   tick_.expires_after(std::max<Duration>(*due - context_.clock.boot(), 0us));
-  tick_.async_wait([this](boost::system::error_code failure) {
-    if (!failure) tell(engine::Tick{});
+  tick_.async_wait([this, alive = std::weak_ptr(alive_)](boost::system::error_code failure) {
+    if (!failure && alive.lock()) tell(engine::Tick{});
   });
 }
 
-// ---- actions
-// ---------------------------------------------------------------------------------------------------
-
-void Shell::carry_out(const engine::Act& act) {
-  using namespace engine::act;
-  std::visit(Overloaded{
-                 [&](const Acquire& acquire) {
-                   auto job = row(acquire.attempt.job);
-                   if (!job) {
-                     return tell(engine::AcquireFailed{.attempt = acquire.attempt, .refusals = {}});
-                   }
-                   auto attempt =
-                       std::make_shared<Attempt>(context_, acquire.attempt, std::move(*job), acquire.leases);
-                   attempts_[acquire.attempt.job] = attempt;
-                   attempt->acquire();
-                 },
-                 [&](const Abandon& abandon) {
-                   if (const auto attempt = this->attempt(abandon.attempt.job)) attempt->abandon();
-                   attempts_.erase(abandon.attempt.job);
-                 },
-                 [&](const Start& start) {
-                   const auto attempt = this->attempt(start.attempt.job);
-                   if (!attempt) return;
-                   ++started;
-                   const auto owner = owners_.find(start.attempt.job);
-                   const int pidfd = owner == owners_.end() || !owner->second.process
-                                         ? -1
-                                         : owner->second.process->native_handle();
-                   auto secrets = secrets_.extract(start.attempt.job);
-                   attempt->start(
-                       secrets.empty() ? std::map<std::string, std::string>() : std::move(secrets.mapped()),
-                       pidfd);
-                 },
-                 [&](const Stop& stop) {
-                   if (const auto attempt = this->attempt(stop.attempt.job))
-                     attempt->stop(stop.reason, stop.grace);
-                 },
-                 [&](const Disown& disown) {
-                   if (const auto attempt = this->attempt(disown.attempt.job)) attempt->disown();
-                 },
-                 [&](const Release& release) {
-                   if (const auto attempt = this->attempt(release.attempt.job)) attempt->release(release);
-                 },
-                 [&](const Finish& finish) {
-                   if (const auto attempt = this->attempt(finish.attempt.job)) attempt->finish();
-                   attempts_.erase(finish.attempt.job);
-                   rows_.erase(finish.attempt.job);
-                 },
-                 [&](const Watch& watch) {
-                   watched_.emplace(watch.is_port, watch.id);
-                   if (watched_.size() == 1) look_at_watched();
-                 },
-                 [&](const Unwatch& unwatch) {
-                   watched_.erase({unwatch.is_port, unwatch.id});
-                   if (watched_.empty()) watch_.cancel();
-                 },
-             },
-             act);
-}
-
-void Shell::look_at_watched() {
-  watch_.expires_after(kWatchInterval);
-  watch_.async_wait([this](boost::system::error_code failure) {
-    if (failure || detached_) return;
-    for (const auto& [is_port, id] : std::set(watched_)) {
-      if (is_port) {
-        const auto port = static_cast<std::uint16_t>(id);
-        const bool locked = context_.machine_locks->is_locked(devices::port_lock_name(port));
-        if (!locked && devices::check_port_free(port).kind == devices::PortVerdict::Kind::free) {
-          tell(engine::DeviceChanged{
-              .is_port = true, .id = id, .state = model::DeviceState::free, .why = {}, .outside = {}});
-        }
-        continue;
-      }
-      const devices::Gpu& gpu = context_.gpu(id);
-      if (context_.lock_directory(gpu).is_locked(devices::gpu_lock_name(gpu))) continue;
-      const auto judge = [this, id = id](const devices::GpuVerdict& verdict) {
-        using Kind = devices::GpuVerdict::Kind;
-        if (verdict.kind != Kind::free) return;
-        tell(engine::DeviceChanged{.is_port = false,
-                                   .id = id,
-                                   .state = model::DeviceState::free,
-                                   .why = verdict.text,
-                                   .outside = {}});
-      };
-      if (gpu.kind == devices::GpuKind::declared) {
-        judge(devices::declared_free());
-      } else {
-        context_.gpus->check(gpu, devices::CheckPurpose::before_lease, {}, judge);
-      }
-    }
-    if (!watched_.empty()) look_at_watched();
-  });
-}
-
-// ---- records
-// ---------------------------------------------------------------------------------------------------
-
-void Shell::write(const engine::Record& record, WallTime at) {
-  using namespace engine::record;
-  namespace put = store::write;
-  store::Batch& batch = gathering_.batch;
-  const auto touch = [&](JobId id) { gathering_.touched.push_back(id); };
-  std::visit(Overloaded{
-                 [&](const JobAdded&) {},  // its row was committed before the engine heard of it
-                 [&](const AttemptAdded& added) {
-                   store::AttemptRow attempt;
-                   attempt.id = added.attempt;
-                   attempt.gpus = added.leases.gpus;
-                   attempt.ports = added.leases.ports;
-                   attempt.memory_bytes = added.leases.memory_bytes;
-                   attempt.tier = process::tier_text(context_.containment.tiers());
-                   attempt.boot_id = boot_id();
-                   batch.push_back(put::AddAttempt{std::move(attempt)});
-                   touch(added.attempt.job);
-                 },
-                 [&](const AttemptRunning& running) {
-                   batch.push_back(
-                       put::SetRunning{.attempt = running.attempt, .pid = running.pid, .at = running.at});
-                   touch(running.attempt.job);
-                 },
-                 [&](const StopAsked& asked) {
-                   batch.push_back(
-                       put::SetStopAsked{.attempt = asked.attempt, .reason = asked.reason, .at = asked.at});
-                 },
-                 [&](const AttemptEnded& gone) {
-                   batch.push_back(put::SetEnded{
-                       .attempt = gone.attempt, .reason = gone.reason, .exit = gone.exit, .at = gone.at});
-                   touch(gone.attempt.job);
-                 },
-                 [&](const JobEnded& over) {
-                   ++ended;
-                   if (collecting_) reports_.push_back(over.report);
-                   batch.push_back(put::AddReport{over.report});
-                   secrets_.erase(over.job);
-                   owners_.erase(over.job);
-                   if (over.report.attempt == 0) rows_.erase(over.job);
-                   touch(over.job);
-                 },
-                 [&](const AttemptDropped& dropped) {
-                   batch.push_back(put::DropAttempt{dropped.attempt});
-                   touch(dropped.attempt.job);
-                 },
-                 [&](const Quarantined& quarantined) {
-                   batch.push_back(put::PutQuarantine{{.gpu = quarantined.gpu,
-                                                       .uuid = context_.gpu(quarantined.gpu).uuid,
-                                                       .why = quarantined.why,
-                                                       .attempt = quarantined.attempt}});
-                 },
-                 [&](const OwnerDropped& dropped) {
-                   batch.push_back(put::SetDisowned{dropped.job});
-                   if (const auto job = rows_.find(dropped.job); job != rows_.end()) {
-                     auto detached = std::make_shared<store::JobRow>(*job->second);
-                     detached->spec.owner_lease.reset();
-                     job->second = std::move(detached);
-                   }
-                 },
-                 [&](const QuarantineLifted& lifted) { batch.push_back(put::DropQuarantine{lifted.gpu}); },
-                 [&](const Note& note) {
-                   model::Event event;
-                   event.seq = ++event_seq_;
-                   event.at = at;
-                   event.type = note.type;
-                   event.job = note.job;
-                   event.state = note.state;
-                   event.detail = note.detail;
-                   if (note.job) {
-                     if (const auto job = rows_.find(*note.job); job != rows_.end()) {
-                       event.user = job->second->user;
-                     } else if (const auto stored = row(*note.job)) {
-                       event.user = (*stored)->user;
-                     }
-                     touch(*note.job);
-                   }
-                   gathering_.last_event = event.seq;
-                   batch.push_back(put::AddEvent{std::move(event)});
-                 },
-             },
-             record);
-}
+// ---- commits
 
 void Shell::flush() {
   if (committing_ || (gathering_.batch.empty() && gathering_.then.empty())) return;
@@ -307,13 +121,7 @@ void Shell::commit() {
 
 void Shell::committed(const store::Store::Outcome& outcome) {
   if (detached_ || !committing_) return;
-  if (outcome.fatal) {
-    const auto handler = fatal_;
-    const Error error = outcome.result.ok() ? Error{} : outcome.result.error();
-    detach();
-    if (handler) handler(error);
-    return;
-  }
+  if (outcome.fatal) return disk_failed(outcome.result.error());
   if (!outcome.result) return retry_later(outcome.result.error());
   failed_.clear();
   const Pending done = std::move(*committing_);
@@ -321,23 +129,32 @@ void Shell::committed(const store::Store::Outcome& outcome) {
   published_ = std::max(published_, done.last_event);
   for (const engine::Act& act : done.then) carry_out(act);
   for (const JobId id : done.touched) job_waiters_.wake(id);
+  if (on_ended_) {
+    for (const AttemptId last : done.ended) on_ended_(last);
+  }
   if (done.last_event != 0) event_waiters_.wake(kAnyEvent);
   event_waiters_.wake(kShutdown);
   flush();
 }
 
+void Shell::disk_failed(const Error& error) {
+  if (detached_) return;
+  const auto handler = fatal_;
+  detach();
+  if (handler) handler(error);
+}
+
 void Shell::retry_later(const Error& error) {
   failed_ = error.message;
   retry_.expires_after(kRetryCommit);
-  retry_.async_wait([this](boost::system::error_code failure) {
-    if (!failure && !detached_ && committing_) commit();
+  retry_.async_wait([this, alive = std::weak_ptr(alive_)](boost::system::error_code failure) {
+    if (!failure && alive.lock() && !detached_ && committing_) commit();
   });
 }
 
 bool Shell::settled() const { return events_.empty() && !committing_ && gathering_.batch.empty(); }
 
 // ---- jobs, owners
-// ------------------------------------------------------------------------------------------------
 
 void Shell::remember(std::shared_ptr<const store::JobRow> job) {
   if (rows_.size() < kMostRows) rows_[job->id] = std::move(job);
@@ -370,8 +187,8 @@ void Shell::watch_owner(JobId id, int pidfd) {
   Owner& owner = owners_[id];
   owner.process = std::make_unique<asio::posix::stream_descriptor>(context_.io, own);
   owner.process->async_wait(asio::posix::stream_descriptor::wait_read,
-                            [this, id](boost::system::error_code failure) {
-                              if (!failure) tell(engine::OwnerExited{id});
+                            [this, id, alive = std::weak_ptr(alive_)](boost::system::error_code failure) {
+                              if (!failure && alive.lock()) tell(engine::OwnerExited{id});
                             });
 }
 
@@ -382,6 +199,13 @@ bool Shell::owner_connected(JobId id) const {
   return owner != owners_.end() && owner->second.holds > 0;
 }
 
-void Shell::owner_holds(JobId id, int change) { owners_[id].holds += change; }
+void Shell::owner_holds(JobId id, int change) {
+  // Of a job that has ended, nothing is known any more when its owner lets go, and nothing is to be.
+  if (const auto owner = owners_.find(id); owner != owners_.end()) {
+    owner->second.holds += change;
+  } else if (change > 0) {
+    owners_[id].holds = change;
+  }
+}
 
 }  // namespace ebb::daemon

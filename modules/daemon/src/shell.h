@@ -3,13 +3,13 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "attempt.h"
 #include "context.h"
+#include "device_watches.h"
 #include "ebb/engine/engine.h"
 #include "waiters.h"
 
@@ -45,7 +45,6 @@ class Shell {
   }
 
   // ---- owners
-  // ---------------------------------------------------------------------------------------------------
   /// The job ends when this process does.
   void watch_owner(JobId id, int pidfd);
   void forget_owner(JobId id);
@@ -53,7 +52,6 @@ class Shell {
   void owner_holds(JobId id, int change);
 
   // ---- waiting
-  // ----------------------------------------------------------------------------------------------------
   [[nodiscard]] Waiters<JobId>& job_waiters() { return job_waiters_; }
   [[nodiscard]] Waiters<int>& event_waiters() { return event_waiters_; }
   static constexpr int kAnyEvent = 0;
@@ -65,8 +63,11 @@ class Shell {
   void collect_reports() { collecting_ = true; }
   /// Whether everything told has been applied and is on disk.
   [[nodiscard]] bool settled() const;
-  [[nodiscard]] bool disk_takes_writes() const { return failed_.empty(); }
+  /// Why the disk did not take the last commit, which is tried again; empty: it did.
+  [[nodiscard]] const std::string& disk_error() const { return failed_; }
   void on_fatal(std::function<void(Error)> handler) { fatal_ = std::move(handler); }
+  /// Called with the last attempt of each job that has ended, once its report is on disk.
+  void on_ended(std::function<void(AttemptId)> handler) { on_ended_ = std::move(handler); }
   /// Drops everything that is under way; jobs stay with their keepers.
   void detach();
 
@@ -81,8 +82,8 @@ class Shell {
   void commit();
   void committed(const store::Store::Outcome& outcome);
   void retry_later(const Error& error);
+  void disk_failed(const Error& error);
   void arm_timer();
-  void look_at_watched();
 
   Context& context_;
   engine::Engine engine_;
@@ -94,12 +95,13 @@ class Shell {
   struct Pending {
     store::Batch batch;
     std::vector<engine::Act> then;
-    std::vector<JobId> touched;  // whose waiters are woken
+    std::vector<JobId> touched;    // whose waiters are woken
+    std::vector<AttemptId> ended;  // of the jobs that have ended, the last one
     std::int64_t last_event = 0;
   };
   Pending gathering_;
   std::optional<Pending> committing_;
-  std::string failed_;  // why the disk did not take the last commit; empty: it did
+  std::string failed_;
   boost::asio::steady_timer retry_;
 
   std::unordered_map<JobId, std::shared_ptr<const store::JobRow>> rows_;
@@ -110,8 +112,7 @@ class Shell {
     int holds = 0;
   };
   std::unordered_map<JobId, Owner> owners_;
-  std::set<std::pair<bool, int>> watched_;  // devices used from outside for which a job waits
-  boost::asio::steady_timer watch_;
+  DeviceWatches watches_;
 
   Waiters<JobId> job_waiters_;
   Waiters<int> event_waiters_;
@@ -120,8 +121,8 @@ class Shell {
   bool collecting_ = false;
   std::vector<model::Report> reports_;
   std::function<void(Error)> fatal_;
-  std::shared_ptr<char> alive_ =
-      std::make_shared<char>();  // what is posted to the loop may outlive the shell
+  std::function<void(AttemptId)> on_ended_;
+  std::shared_ptr<char> alive_ = std::make_shared<char>();  // what waits on the loop may outlive the shell
 };
 
 }  // namespace ebb::daemon

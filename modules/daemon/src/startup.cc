@@ -283,6 +283,7 @@ Task<Result<std::unique_ptr<Daemon>>> Daemon::start(asio::io_context& io, Config
                               .overtake = parts.config.queue.overtake};
   auto impl = std::make_unique<Impl>(std::move(context), engine::Engine(machine_of(parts), limits), *last_job,
                                      *last_event, std::move(*users));
+  impl->history.begin();
   impl->recover(*quarantined);
   co_return std::unique_ptr<Daemon>(new Daemon(std::move(impl)));
 }

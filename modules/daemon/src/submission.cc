@@ -9,6 +9,7 @@
 #include "ebb/process/peer.h"
 #include "launch_plan.h"
 #include "placeholders.h"
+#include "refusal.h"
 #include "templates.h"
 
 namespace ebb::daemon {
@@ -19,11 +20,6 @@ using namespace std::chrono_literals;
 
 // How long an Idempotency-Key is remembered.
 constexpr Duration kIdempotencyLife = 24h;
-
-Error refused(Errc code, std::string message, std::string pointer = {}, std::string type = {}) {
-  return Error{
-      .code = code, .message = std::move(message), .pointer = std::move(pointer), .type = std::move(type)};
-}
 
 // A single word with spaces that names no file was meant for a shell.
 Result<void> check_single_word(const model::JobSpec& spec, const std::string& workdir) {
@@ -36,7 +32,7 @@ Result<void> check_single_word(const model::JobSpec& spec, const std::string& wo
       "'" + spec.command.front() +
           "' is one word with spaces, and no such file is there; write the command unquoted, or -c '" +
           spec.command.front() + "' for a shell",
-      "/command/0", "quoted-command");
+      "quoted-command", "/command/0");
 }
 
 // As whom the jobs of this caller run.
@@ -45,7 +41,7 @@ Result<Account> account_for(const Caller& caller, const Config& config) {
   if (caller.peer) {
     if (own != 0 && caller.peer->uid != own) {
       return refused(Errc::forbidden,
-                     "this daemon belongs to " + account_of(own).name + "; run your own: 'ebb serve &'", {},
+                     "this daemon belongs to " + account_of(own).name + "; run your own: 'ebb serve &'",
                      "not-yours");
     }
     Account account = account_of(caller.peer->uid);
@@ -59,18 +55,18 @@ Result<Account> account_for(const Caller& caller, const Config& config) {
     account = account_of(*caller.uid);
   } else if (!config.jobs.account.empty()) {
     auto named = account_of(config.jobs.account);
-    if (!named) return refused(Errc::forbidden, "[jobs] account: " + named.error().message, {}, "no-account");
+    if (!named) return refused(Errc::forbidden, "[jobs] account: " + named.error().message, "no-account");
     account = std::move(*named);
   } else {
     return refused(Errc::forbidden,
                    "your key is bound to no account of this machine, so nobody's identity could be given to "
                    "the job; ask "
                    "an admin: 'ebb user add NAME --unix ACCOUNT', or [jobs] account in the configuration",
-                   {}, "no-account");
+                   "no-account");
   }
   if (account.uid == 0 && !config.jobs.allow_root) {
     return refused(Errc::forbidden,
-                   "jobs of this key would run as root; an admin can allow it: [jobs] allow_root = true", {},
+                   "jobs of this key would run as root; an admin can allow it: [jobs] allow_root = true",
                    "root-refused");
   }
   return account;
@@ -107,7 +103,7 @@ Result<Daemon::Impl::Prepared> Daemon::Impl::prepare(const Caller& caller, Submi
       return refused(Errc::invalid,
                      "this server has no template '" + submission.from_template->name +
                          "'; an admin can add [templates." + submission.from_template->name + "]",
-                     {}, "no-such-template");
+                     "no-such-template");
     }
     auto filled = fill_template(found->second, *submission.from_template, config);
     if (!filled) return std::move(filled).error();
@@ -119,7 +115,7 @@ Result<Daemon::Impl::Prepared> Daemon::Impl::prepare(const Caller& caller, Submi
     prepared.secrets = std::move(submission.from_template->secret_env);
   } else if (caller.templates_only) {
     return refused(Errc::forbidden,
-                   "your key may submit by templates only (POST /submit_job, /submit_inference_job)", {},
+                   "your key may submit by templates only (POST /submit_job, /submit_inference_job)",
                    "templates-only");
   }
   auto spec = model::resolve(request, config.defaults);
@@ -145,7 +141,7 @@ Result<Daemon::Impl::Prepared> Daemon::Impl::prepare(const Caller& caller, Submi
   if (around.workdir.empty() && !submission.from_template) {
     return refused(Errc::invalid,
                    "over TCP a job needs its working directory: \"workdir\": \"/an/absolute/path\"",
-                   "/workdir", "missing-field");
+                   "missing-field", "/workdir");
   }
   if (auto single = check_single_word(*spec, around.workdir); !single) return std::move(single).error();
   if (!submission.from_template) {
@@ -181,6 +177,7 @@ Task<Result<void>> Daemon::Impl::commit(store::Batch batch) {
       co_await asio::async_initiate<const asio::use_awaitable_t<>, void(store::Store::Outcome)>(
           initiate, asio::use_awaitable);
   if (outcome.result.ok()) co_return Result<void>();
+  if (outcome.fatal) context->disk_failed(outcome.result.error());
   Error error = outcome.result.error();
   error.code = Errc::unavailable;
   error.type = "storage";
@@ -189,11 +186,11 @@ Task<Result<void>> Daemon::Impl::commit(store::Batch batch) {
 
 Task<Result<Submitted>> Daemon::submit(Caller caller, Submission submission) {
   Impl& impl = *impl_;
-  if (impl.stopping || !impl.shell.disk_takes_writes()) {
+  if (impl.stopping || !impl.shell.disk_error().empty()) {
     co_return refused(Errc::unavailable,
                       impl.stopping ? "the daemon is ending; nothing new is accepted"
-                                    : "the daemon's disk takes no writes, so nothing new is accepted",
-                      {}, impl.stopping ? "draining" : "storage");
+                                    : "nothing new is accepted: " + impl.shell.disk_error(),
+                      impl.stopping ? "draining" : "storage");
   }
   const std::string key = submission.idempotency_key ? caller.user + "\n" + *submission.idempotency_key : "";
   if (!key.empty()) {
@@ -205,7 +202,7 @@ Task<Result<Submitted>> Daemon::submit(Caller caller, Submission submission) {
       if ((*earlier)->body_hash != submission.body_hash) {
         co_return refused(Errc::conflict,
                           "this Idempotency-Key was used with another body within 24 hours; use a new one",
-                          {}, "idempotency-conflict");
+                          "idempotency-conflict");
       }
       auto job = impl.job(caller, (*earlier)->job);
       if (!job) co_return std::move(job).error();

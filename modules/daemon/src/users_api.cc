@@ -1,15 +1,11 @@
 #include "daemon_impl.h"
 #include "ebb/process/socket_owner.h"
+#include "refusal.h"
 
 #include <unistd.h>
 
 namespace ebb::daemon {
 namespace {
-
-Error refused(Errc code, std::string message, std::string type, std::string pointer = {}) {
-  return Error{
-      .code = code, .message = std::move(message), .pointer = std::move(pointer), .type = std::move(type)};
-}
 
 Result<void> admins_only(const Caller& caller) {
   if (caller.admin) return {};

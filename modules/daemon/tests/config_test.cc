@@ -46,6 +46,11 @@ max_running = 3
 max_queued = 4
 max_per_user = 5
 overtake = "7s"
+[history]
+jobs = 12
+max_age = "30d"
+min_age = "2s"
+logs = "3GiB"
 [defaults]
 gpus = 1
 ports = 2
@@ -84,6 +89,10 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_TRUE(config->jobs.keep_on_stop);
   EXPECT_EQ(config->jobs.kill_timeout, 1500ms);
   EXPECT_EQ(config->queue.max_per_user, 5);
+  EXPECT_EQ(config->history.jobs, 12);
+  EXPECT_EQ(config->history.max_age, Duration(24h * 30));
+  EXPECT_EQ(config->history.min_age, 2s);
+  EXPECT_EQ(config->history.logs, std::int64_t{3} << 30);
   EXPECT_EQ(config->defaults.memory_bytes, std::int64_t{1} << 30);
   EXPECT_EQ(config->defaults.time, Duration(90min));
   EXPECT_EQ(config->defaults.cpus, 0.5);
@@ -129,6 +138,10 @@ TEST(Config, PrintsEveryKeyOfTheContract) {
                            "max_queued = 1000000",
                            "max_per_user = 200000",
                            "overtake = \"60s\"",
+                           "jobs = 100000",
+                           "max_age = \"none\"",
+                           "min_age = \"60s\"",
+                           "logs = \"20480MiB\"",
                            "grace = \"10s\"",
                            "owner_lease = \"15s\"",
                            "auth = true",
@@ -196,6 +209,20 @@ TEST(Config, SocketFollowsTheStateDirectoryThatItLiesIn) {
   auto said = parse_config("[state]\ndir = \"/tmp/s\"\n[server]\nsocket = \"/x\"\n", "f", config);
   ASSERT_TRUE(said.ok());
   EXPECT_EQ(said->server.socket, "/x");
+}
+
+TEST(Config, SocketInTheStateDirectoryLiesInAFolderThatJobsKeep) {
+  Config config;
+  config.state.dir = "/home/alice/.local/state/ebb";
+  config.server.socket = "/home/alice/.local/state/ebb/ebb.sock";
+  EXPECT_EQ(socket_place(config), "/home/alice/.local/state/ebb/run/ebb.sock");
+  config.server.socket = "/home/alice/.local/state/../state/ebb/a/b.sock";
+  EXPECT_EQ(socket_place(config), "/home/alice/.local/state/../state/ebb/a/run/b.sock");
+  for (const char* outside : {"/run/ebb/ebb.sock", "/home/alice/.local/state/ebb.sock",
+                              "/home/alice/.local/state/ebb-2/ebb.sock"}) {
+    config.server.socket = outside;
+    EXPECT_EQ(socket_place(config), outside);
+  }
 }
 
 TEST(ListenAddress, TakesBothFamilies) {

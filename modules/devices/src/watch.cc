@@ -37,7 +37,7 @@ class DeviceWatch::Impl : public std::enable_shared_from_this<Impl> {
       if (!self) return;
       self->looking_ = false;
       if (!seen.free) self->wait(seen);
-      seen.tell();  // last: it may destroy the watch
+      if (seen.tell) seen.tell();  // last: it may destroy the watch
     });
   }
 
@@ -87,9 +87,12 @@ DeviceWatch::DeviceWatch(boost::asio::io_context& loop, Duration interval, Look 
 
 DeviceWatch::~DeviceWatch() = default;
 
-std::unique_ptr<DeviceWatch> watch_gpu(boost::asio::io_context& loop, GpuChecker& checker, const Gpu& gpu,
+std::unique_ptr<DeviceWatch> watch_gpu(boost::asio::io_context& loop, GpuChecker& checker,
+                                       const LockDirectory& locks, const Gpu& gpu,
                                        std::function<void(const GpuVerdict&)> looked, Duration interval) {
-  auto look = [&checker, gpu, looked = std::move(looked)](std::function<void(DeviceWatch::Seen)> seen) {
+  auto look = [&checker, &locks, gpu,
+               looked = std::move(looked)](std::function<void(DeviceWatch::Seen)> seen) {
+    if (locks.is_locked(gpu_lock_name(gpu))) return seen(DeviceWatch::Seen{});
     checker.check(gpu, CheckPurpose::before_lease, {},
                   [looked, seen = std::move(seen)](const GpuVerdict& verdict) {
                     DeviceWatch::Seen what;
@@ -102,9 +105,11 @@ std::unique_ptr<DeviceWatch> watch_gpu(boost::asio::io_context& loop, GpuChecker
   return std::make_unique<DeviceWatch>(loop, interval, std::move(look));
 }
 
-std::unique_ptr<DeviceWatch> watch_port(boost::asio::io_context& loop, std::uint16_t port,
-                                        std::function<void(const PortVerdict&)> looked, Duration interval) {
-  auto look = [port, looked = std::move(looked)](const std::function<void(DeviceWatch::Seen)>& seen) {
+std::unique_ptr<DeviceWatch> watch_port(boost::asio::io_context& loop, const LockDirectory& locks,
+                                        std::uint16_t port, std::function<void(const PortVerdict&)> looked,
+                                        Duration interval) {
+  auto look = [&locks, port, looked = std::move(looked)](const std::function<void(DeviceWatch::Seen)>& seen) {
+    if (locks.is_locked(port_lock_name(port))) return seen(DeviceWatch::Seen{});
     const PortVerdict verdict = check_port_free(port);
     DeviceWatch::Seen what;
     what.free = verdict.kind == PortVerdict::Kind::free;

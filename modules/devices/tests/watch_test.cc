@@ -20,7 +20,7 @@ class DeviceWatchTest : public testing::Test {
   DeviceWatchTest() { gpu_.uuid = "GPU-00000000"; }
   std::unique_ptr<DeviceWatch> watch(Duration interval) {
     return watch_gpu(
-        loop_, checker_, gpu_,
+        loop_, checker_, *locks_, gpu_,
         [this](const GpuVerdict& verdict) {
           ++looks_;
           last_ = verdict.kind;
@@ -32,6 +32,8 @@ class DeviceWatchTest : public testing::Test {
   NvmlClient nvml_{loop_, EBB_TEST_NVML_HELPER};
   BaselineTable table_;
   GpuChecker checker_{loop_, nvml_, table_, GpuRules{}};
+  test::TempDir folder_;
+  Result<LockDirectory> locks_ = LockDirectory::open_private(folder_.path());
   Gpu gpu_;
   int looks_ = 0;
   Kind last_ = Kind::unknown;
@@ -80,13 +82,32 @@ TEST_F(DeviceWatchTest, DestroyedWatchTellsNobody) {
 TEST_F(DeviceWatchTest, MayBeDestroyedByWhomItTells) {
   const StubDriver driver("gpu 0 used=9000\n");
   std::unique_ptr<DeviceWatch> watching;
-  watching = watch_gpu(loop_, checker_, gpu_, [&](const GpuVerdict&) {
+  watching = watch_gpu(loop_, checker_, *locks_, gpu_, [&](const GpuVerdict&) {
     ++looks_;
     watching.reset();
   });
   loop_.restart();
   loop_.run();
   EXPECT_EQ(looks_, 1);
+}
+
+TEST_F(DeviceWatchTest, DeviceIsNotFreeWhileSomebodyHoldsItsLock) {
+  const StubDriver driver("gpu 0\n");
+  auto lock = locks_->lock(gpu_lock_name(gpu_));
+  auto port_lock = locks_->lock(port_lock_name(1));
+  ASSERT_TRUE(lock && port_lock);
+  int port_looks = 0;
+  const auto watching = watch(milliseconds(1));
+  const auto watching_port =
+      watch_port(loop_, *locks_, 1, [&](const PortVerdict&) { ++port_looks; }, milliseconds(1));
+  loop_.restart();
+  constexpr int kTurns = 40;
+  for (int i = 0; i < kTurns; ++i) loop_.run_one();
+  EXPECT_EQ(looks_, 0);
+  EXPECT_EQ(port_looks, 0);
+  lock->close();
+  port_lock->close();
+  ASSERT_TRUE(run_until(loop_, [&] { return last_ == Kind::free && port_looks == 1; }));
 }
 
 TEST_F(DeviceWatchTest, PortIsSeenToComeFreeWhenItsListenerIsKilled) {
@@ -108,8 +129,8 @@ TEST_F(DeviceWatchTest, PortIsSeenToComeFreeWhenItsListenerIsKilled) {
   std::uint16_t port = 0;
   ASSERT_EQ(::read(ends[0], &port, sizeof port), static_cast<ssize_t>(sizeof port));
   std::vector<std::string> seen;
-  const auto watching =
-      watch_port(loop_, port, [&](const PortVerdict& verdict) { seen.push_back(verdict.text); }, seconds(1));
+  const auto watching = watch_port(
+      loop_, *locks_, port, [&](const PortVerdict& verdict) { seen.push_back(verdict.text); }, seconds(1));
   ASSERT_TRUE(run_until(loop_, [&] { return seen.size() == 1; }));
   EXPECT_THAT(seen[0], testing::HasSubstr("pid " + std::to_string(server)));
   ::kill(server, SIGKILL);

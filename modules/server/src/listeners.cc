@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <filesystem>
@@ -99,6 +100,20 @@ Result<void> clear_stale(const UniqueFd& parent, const sockaddr_un& address, con
   return {};
 }
 
+// Makes `path` a link to the socket's place in a folder beside it.
+Result<void> link_socket(const fs::path& path, const fs::path& place) {
+  const fs::path target = place.lexically_relative(path.parent_path());
+  std::error_code failure;
+  if (fs::read_symlink(path, failure) == target) return {};
+  auto parent = open_parent(path);
+  if (!parent) return parent.error();
+  auto address = short_address(*parent, path);
+  if (!address) return address.error();
+  if (auto cleared = clear_stale(*parent, *address, path); !cleared) return cleared;
+  if (::symlinkat(target.c_str(), parent->get(), path.filename().c_str()) == 0) return {};
+  return errno_error(errno, "cannot make the link " + path.native());
+}
+
 }  // namespace
 
 Result<UniqueFd> listen_tcp(const daemon::Config& config) {
@@ -138,7 +153,10 @@ Result<UniqueFd> listen_tcp(const daemon::Config& config) {
 }
 
 Result<UniqueFd> listen_unix(const daemon::Config& config) {
-  const fs::path& path = config.server.socket;
+  const fs::path path = daemon::socket_place(config);
+  if (path != config.server.socket) {
+    if (auto linked = link_socket(config.server.socket, path); !linked) return linked.error();
+  }
   auto parent = open_parent(path);
   if (!parent) return parent.error();
   auto address = short_address(*parent, path);

@@ -131,7 +131,9 @@ class Acceptor {
 class Server::Impl {
  public:
   Impl(asio::io_context& io, daemon::Daemon& daemon, UniqueFd unix_socket, UniqueFd tcp)
-      : core_(io, daemon), path_(daemon.config().server.socket) {
+      : core_(io, daemon),
+        path_(daemon.config().server.socket),
+        place_(daemon::socket_place(daemon.config())) {
     struct stat found{};
     if (::stat(path_.c_str(), &found) == 0) inode_ = found.st_ino;
     unix_.emplace(core_, std::move(unix_socket), true);
@@ -159,7 +161,10 @@ class Server::Impl {
     listening_ = false;
     struct stat found{};
     // Only our own file: another daemon may have taken the path over.
-    if (::stat(path_.c_str(), &found) == 0 && found.st_ino == inode_) ::unlink(path_.c_str());
+    if (::stat(path_.c_str(), &found) == 0 && found.st_ino == inode_) {
+      ::unlink(place_.c_str());
+      if (place_ != path_) ::unlink(path_.c_str());
+    }
     unix_->close();
     if (tcp_) tcp_->close();
   }
@@ -167,7 +172,7 @@ class Server::Impl {
 
  private:
   Core core_;
-  std::filesystem::path path_;
+  std::filesystem::path path_, place_;
   ino_t inode_ = 0;
   std::string url_;
   bool listening_ = true;

@@ -300,24 +300,23 @@ Result<std::vector<JobId>> Reader::ids(Statement& statement) {
   }
 }
 
-Result<std::vector<JobId>> Reader::expired(WallTime ended_before, std::int64_t keep, int limit) {
-  auto ended =
-      connection_.number("SELECT count(*) FROM jobs INDEXED BY jobs_by_end WHERE ended_at IS NOT NULL");
-  if (!ended) return std::move(ended).error();
-  // The youngest job stays whatever its age: the numbering goes on from it.
+Result<std::vector<Store::EndedJob>> Reader::ended_after(Store::EndedAt after, int limit) {
   auto statement = Statement::prepare(
       connection_,
-      "SELECT id, ended_at, seq = (SELECT max(seq) FROM jobs) FROM jobs INDEXED BY jobs_by_end "
-      "WHERE ended_at IS NOT NULL ORDER BY ended_at LIMIT ?",
+      "SELECT id, ended_at, seq, attempt, seq = (SELECT max(seq) FROM jobs) FROM jobs INDEXED BY jobs_by_end "
+      "WHERE ended_at IS NOT NULL AND (ended_at, seq) > (?, ?) ORDER BY ended_at, seq LIMIT ?",
       false);
   if (!statement) return std::move(statement).error();
-  statement->query(limit);
-  std::vector<JobId> found;
-  for (std::int64_t rank = 0;; ++rank) {
+  statement->query(after.at, after.seq, limit);
+  std::vector<Store::EndedJob> found;
+  for (;;) {
     auto row = statement->next();
     if (!row) return std::move(row).error();
-    if (!*row || (rank >= *ended - keep && statement->time(1) >= ended_before)) return found;
-    if (statement->integer(2) == 0) found.emplace_back(static_cast<std::uint32_t>(statement->integer(0)));
+    if (!*row) return found;
+    found.push_back({.id = JobId(static_cast<std::uint32_t>(statement->integer(0))),
+                     .ended = {.at = statement->time(1), .seq = statement->integer(2)},
+                     .attempts = statement->small(3),
+                     .newest = statement->integer(4) != 0});
   }
 }
 

@@ -20,7 +20,7 @@ class Reader {
   Result<std::optional<JobRecord>> job(JobId id);
   Result<std::vector<JobRecord>> jobs(const JobQuery& query);
   Result<bool> known(JobId id);
-  Result<std::vector<JobId>> expired(WallTime ended_before, std::int64_t keep, int limit);
+  Result<std::vector<Store::EndedJob>> ended_after(Store::EndedAt after, int limit);
   Result<std::vector<JobId>> with_prefix(std::string_view prefix, int limit);
   Result<std::optional<model::Report>> report(JobId id, std::optional<int> attempt);
   Result<void> each_live_job(const std::function<void(const JobRecord&)>& visit);

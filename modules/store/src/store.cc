@@ -71,8 +71,11 @@ void Store::commit(Batch batch, std::function<void(Outcome)> done) {
 Result<std::optional<JobRecord>> Store::job(JobId id) const { return impl_->reader_.job(id); }
 Result<std::vector<JobRecord>> Store::jobs(const JobQuery& query) const { return impl_->reader_.jobs(query); }
 Result<bool> Store::known(JobId id) const { return impl_->reader_.known(id); }
-Result<std::vector<JobId>> Store::expired(WallTime ended_before, std::int64_t keep, int limit) const {
-  return impl_->reader_.expired(ended_before, keep, limit);
+Result<std::vector<Store::EndedJob>> Store::ended_after(EndedAt after, int limit) const {
+  return impl_->reader_.ended_after(after, limit);
+}
+Result<std::int64_t> Store::count_ended() const {
+  return impl_->reader_.number("SELECT count(*) FROM jobs INDEXED BY jobs_by_end WHERE ended_at IS NOT NULL");
 }
 Result<std::vector<JobId>> Store::with_prefix(std::string_view prefix, int limit) const {
   return impl_->reader_.with_prefix(prefix, limit);

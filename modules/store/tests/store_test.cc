@@ -299,18 +299,32 @@ TEST(Store, ForgetsOldJobsButNeverTheirIds) {
     batch.emplace_back(write::AddReport{report_of(seq, StopKind::completed)});
   }
   expect_committed(store, std::move(batch));
-  EXPECT_THAT(*store.expired(at(0), 100, 10), ElementsAre());
-  EXPECT_THAT(*store.expired(at(2) + std::chrono::seconds(6), 100, 10), ElementsAre(id_of(1), id_of(2)));
-  EXPECT_THAT(*store.expired(at(0), 4, 10), ElementsAre(id_of(1)));
-  EXPECT_THAT(*store.expired(at(100), 0, 2), ElementsAre(id_of(1), id_of(2)));
-  EXPECT_THAT(*store.expired(at(100), 0, 10), ElementsAre(id_of(1), id_of(2), id_of(4), id_of(5)))
-      << "the last one carries the numbering";
+  EXPECT_EQ(*store.count_ended(), 5);
+  const auto ended = [&](Store::EndedAt after, int limit) {
+    std::vector<std::int64_t> seqs;
+    const auto found = store.ended_after(after, limit);
+    for (const Store::EndedJob& job : *found) {
+      EXPECT_EQ(job.id, id_of(job.ended.seq));
+      EXPECT_EQ(job.ended.at, at(job.ended.seq) + std::chrono::seconds(5));
+      EXPECT_EQ(job.attempts, 1);
+      EXPECT_EQ(job.newest, job.ended.seq == 6) << "the last one carries the numbering";
+      seqs.push_back(job.ended.seq);
+    }
+    return seqs;
+  };
+  EXPECT_THAT(ended({}, 10), ElementsAre(1, 2, 4, 5, 6));
+  EXPECT_THAT(ended({}, 2), ElementsAre(1, 2));
+  EXPECT_THAT(ended({.at = at(2) + std::chrono::seconds(5), .seq = 2}, 2), ElementsAre(4, 5));
+  EXPECT_THAT(ended({.at = at(2) + std::chrono::seconds(5), .seq = 1}, 1), ElementsAre(2));
+  EXPECT_THAT(ended({.at = at(100), .seq = 0}, 10), ElementsAre());
 
   expect_committed(store, {write::DropJob{id_of(1)}, write::DropJob{id_of(5)}});
   EXPECT_FALSE(*store.job(id_of(1)));
   EXPECT_FALSE(*store.report(id_of(1), std::nullopt));
   EXPECT_TRUE(*store.known(id_of(1)));
   EXPECT_TRUE(*store.known(id_of(2)));
+  EXPECT_EQ(*store.count_ended(), 3);
+  EXPECT_THAT(ended({}, 10), ElementsAre(2, 4, 6));
   EXPECT_EQ(*store.last_job_seq(), 6);
   EXPECT_FALSE(commit(store, {write::DropJob{id_of(3)}}).result) << "it has not ended";
   EXPECT_FALSE(commit(store, {write::DropJob{id_of(6)}}).result) << "it carries the numbering";

@@ -68,6 +68,13 @@ struct Config {
     std::int64_t max_per_user = 200'000;
     Duration overtake = std::chrono::seconds(60);
   } queue;
+  /// How much of what has ended is kept.
+  struct History {
+    std::int64_t jobs = 100'000;
+    std::optional<Duration> max_age;             ///< since a job's end; empty: any
+    Duration min_age = std::chrono::minutes(1);  ///< what is younger stays, whatever the other limits say
+    std::int64_t logs = std::int64_t{20} << 30;  ///< bytes of all logs of ended jobs
+  } history;
   model::JobDefaults defaults;
   std::map<std::string, JobTemplate> templates;
   struct Compat {
@@ -92,6 +99,10 @@ struct ListenAddress {
 };
 /// "127.0.0.1:8765", "[::1]:8765".
 [[nodiscard]] Result<ListenAddress> parse_listen(std::string_view text);
+/// Where the socket itself lies: at `server.socket`, or, where that is inside the state directory, which jobs
+/// do not see, in a folder `run` beside it, and `server.socket` is a link to it. Jobs keep link and folder,
+/// and so find the socket of the next daemon too.
+[[nodiscard]] std::filesystem::path socket_place(const Config& config);
 /// Moves the state directory (`--state`); the socket goes with it where it lay inside.
 void set_state_dir(Config& config, const std::filesystem::path& dir);
 

@@ -84,14 +84,12 @@ class Daemon {
   ~Daemon();
 
   // ---- who asks
-  // ---------------------------------------------------------------------------------------------
   [[nodiscard]] Result<Caller> caller_of_peer(std::shared_ptr<const process::PeerCredentials> peer) const;
   [[nodiscard]] Result<Caller> caller_of_key(std::string_view key) const;
   /// Authentication is off ([compat] auth = false), for the compatible endpoints only.
   [[nodiscard]] Caller anonymous() const;
 
   // ---- jobs
-  // ---------------------------------------------------------------------------------------------------
   /// Returns when the job is durable.
   [[nodiscard]] Task<Result<Submitted>> submit(Caller caller, Submission submission);
   [[nodiscard]] Result<model::Job> job(const Caller& caller, JobId id) const;
@@ -109,7 +107,6 @@ class Daemon {
                                                  Duration wait);
 
   // ---- owners
-  // -------------------------------------------------------------------------------------------------
   [[nodiscard]] Result<std::unique_ptr<OwnerHold>> hold(const Caller& caller, JobId id);
   /// The job has no owner any longer and goes on by itself, also under later daemons.
   [[nodiscard]] Result<void> disown(const Caller& caller, JobId id);
@@ -117,7 +114,6 @@ class Daemon {
   [[nodiscard]] Result<void> suspend_owner(const Caller& caller, JobId id, bool suspended);
 
   // ---- events, devices, the daemon itself
-  // ----------------------------------------------------------------------
   struct Events {
     std::vector<model::Event> events;  ///< empty where the time has passed
     bool reset = false;                ///< some before these are no longer kept
@@ -131,7 +127,6 @@ class Daemon {
   [[nodiscard]] Result<void> drain(const Caller& caller, bool on);
 
   // ---- users
-  // --------------------------------------------------------------------------------------------------
   [[nodiscard]] Result<model::UserList> users(const Caller& caller) const;
   [[nodiscard]] Task<Result<model::UserKey>> add_user(Caller caller, model::UserRequest request);
   /// By the open /register endpoint: no caller; templates only.
@@ -143,9 +138,9 @@ class Daemon {
                                                       std::string key);
 
   // ---- the end
-  // --------------------------------------------------------------------------------------------------
   /// Ends every job, or leaves them to their keepers (`keep`); returns the reports when all are released.
-  /// Called again meanwhile with `now`: no grace period runs any longer.
+  /// Where the disk takes no writes, jobs cannot be ended in order: they stay with their keepers, too, and
+  /// count as active. Called again meanwhile with `now`: no grace period runs any longer.
   [[nodiscard]] Task<std::vector<model::Report>> shutdown(bool keep);
   void shutdown_now();
   /// Called once on an error after which the daemon must not go on (fsync failed). Jobs stay with their
@@ -157,6 +152,8 @@ class Daemon {
     std::int64_t submitted = 0, started = 0, ended = 0, queued = 0, active = 0;
   };
   [[nodiscard]] Counters counters() const;
+  /// Why the disk does not take what is to be written; empty while it does.
+  [[nodiscard]] const std::string& disk_error() const;
   /// Whether submissions are accepted and the disk takes writes (GET /readyz).
   [[nodiscard]] bool ready() const;
 

@@ -8,6 +8,7 @@
 
 #include "ebb/base/clock.h"
 #include "ebb/devices/gpu_checker.h"
+#include "ebb/devices/locks.h"
 #include "ebb/devices/ports.h"
 
 namespace ebb::devices {
@@ -23,7 +24,7 @@ class DeviceWatch {
   struct Seen {
     bool free = false;
     std::vector<pid_t> holders;  ///< whose end is worth another look
-    std::function<void()> tell;  ///< run when the watch still lives
+    std::function<void()> tell;  ///< run when the watch still lives; may be empty
   };
   using Look = std::function<void(std::function<void(Seen)>)>;
 
@@ -38,13 +39,15 @@ class DeviceWatch {
   std::shared_ptr<Impl> impl_;
 };
 
-/// `looked` gets each verdict (never inside this call); the one that is free is the last. `checker` outlives
-/// the watch.
+/// `looked` gets each verdict (never inside this call); the one that is free is the last. A device whose lock
+/// somebody holds is not free, and nobody is told of it. `checker` and `locks`, where the device has its
+/// lock, outlive the watch.
 [[nodiscard]] std::unique_ptr<DeviceWatch> watch_gpu(boost::asio::io_context& loop, GpuChecker& checker,
-                                                     const Gpu& gpu,
+                                                     const LockDirectory& locks, const Gpu& gpu,
                                                      std::function<void(const GpuVerdict&)> looked,
                                                      Duration interval = DeviceWatch::kInterval);
-[[nodiscard]] std::unique_ptr<DeviceWatch> watch_port(boost::asio::io_context& loop, std::uint16_t port,
+[[nodiscard]] std::unique_ptr<DeviceWatch> watch_port(boost::asio::io_context& loop,
+                                                      const LockDirectory& locks, std::uint16_t port,
                                                       std::function<void(const PortVerdict&)> looked,
                                                       Duration interval = DeviceWatch::kInterval);
 

@@ -21,7 +21,7 @@ inline constexpr std::uint64_t kKeeperProtocolVersion = 2;  // 2: Disown
 inline constexpr std::size_t kMaxKeeperMessage = 128 << 10;
 inline constexpr std::size_t kMaxKeeperLocks = 250;  ///< a packet carries at most 253 descriptors
 
-// --- from the daemon -------------------------------------------------------------------------------------
+// ---- from the daemon
 
 /// First on a connection made later (KeeperLink::connect); the one that a keeper is born with needs none.
 /// While a connection that said Hello lives, the daemon counts as there.
@@ -49,7 +49,7 @@ struct Disown {};
 
 using KeeperCommand = std::variant<Hello, Stop, Kill, FetchLocks, Ack, Disown>;
 
-// --- from the keeper -------------------------------------------------------------------------------------
+// ---- from the keeper
 
 enum class KeeperPhase : std::uint8_t { starting = 0, running = 1, ending = 2, ended = 3 };
 

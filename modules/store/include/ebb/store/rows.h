@@ -138,8 +138,8 @@ struct AddIdempotency {
   JobId job;
   WallTime at{};
 };
-/// Forgets a job that has ended, with its attempts and reports; its id stays known for ever. See
-/// Store::expired().
+/// Forgets a job that has ended, with its attempts and reports; its id stays known for ever. The newest job
+/// stays: the numbering goes on from it.
 struct DropJob {
   JobId job;
 };

@@ -59,9 +59,22 @@ class Store {
   [[nodiscard]] Result<std::vector<JobRecord>> jobs(const JobQuery& query) const;
   /// Whether the id was ever given to a job.
   [[nodiscard]] Result<bool> known(JobId id) const;
-  /// Jobs whose history is over, the longest ended first: those that ended before `ended_before`, and those
-  /// over the `keep` that ended last. The caller removes what it has of them, then writes DropJob.
-  [[nodiscard]] Result<std::vector<JobId>> expired(WallTime ended_before, std::int64_t keep, int limit) const;
+  /// A place in the order in which jobs ended; the default is before all of them.
+  struct EndedAt {
+    WallTime at{};
+    std::int64_t seq = 0;
+    auto operator<=>(const EndedAt&) const = default;
+  };
+  struct EndedJob {
+    JobId id;
+    EndedAt ended;
+    int attempts = 0;     ///< the number of its last attempt
+    bool newest = false;  ///< of all jobs: DropJob refuses it, since the numbering goes on from it
+  };
+  /// Ended jobs that come after `after`, the longest ended first.
+  [[nodiscard]] Result<std::vector<EndedJob>> ended_after(EndedAt after, int limit) const;
+  /// How many ended jobs there are; reads an index from end to end.
+  [[nodiscard]] Result<std::int64_t> count_ended() const;
   /// Ids that begin with these 1 to 8 hex digits, at most `limit`.
   [[nodiscard]] Result<std::vector<JobId>> with_prefix(std::string_view prefix, int limit) const;
   [[nodiscard]] Result<std::optional<model::Report>> report(JobId id, std::optional<int> attempt) const;

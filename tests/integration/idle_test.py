@@ -1,0 +1,68 @@
+"""A daemon that nobody needs sleeps, and what it waits for wakes it."""
+import fcntl
+import os
+import pathlib
+import time
+
+import harness
+from harness import wait_for
+
+
+def wakeups(daemon):
+    """How often the daemon's threads went to sleep until now."""
+    total = 0
+    for task in pathlib.Path(f"/proc/{daemon.process.pid}/task").iterdir():
+        for line in (task / "status").read_text().splitlines():
+            if line.startswith(("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")):
+                total += int(line.split()[1])
+    return total
+
+
+class Idle(harness.Case):
+    def quiet(self, d):
+        """Nothing happens for two seconds; tried until what was under way is over."""
+        def still():
+            before = wakeups(d)
+            time.sleep(2)  # this is what is measured, not a wait for something
+            return wakeups(d) == before
+        wait_for(still, 20, "two seconds without a wake-up")
+
+    def test_an_idle_daemon_does_not_wake_up(self):
+        d = self.daemon(config='[history]\njobs = 2\nmin_age = "0s"\n')
+        for _ in range(4):
+            d.wait_state(d.submit(["true"], workdir="/", gpus=1)["id"])
+        wait_for(lambda: len(d.http("GET", "/v1/jobs").json["items"]) == 2, what="the history is short")
+        self.quiet(d)
+
+    def test_a_running_and_a_queued_job_do_not_wake_it_up(self):
+        d = self.daemon()
+        job = d.submit(["sleep", "600"], workdir="/", gpus=4)["id"]
+        d.wait_state(job, "running")
+        d.submit(["true"], workdir="/", gpus=1)
+        self.quiet(d)
+
+    def test_a_device_that_somebody_else_holds_is_used_when_it_comes_free(self):
+        d = self.daemon()
+        path = d.state / "locks" / "gpu-declared-0"
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            job = d.submit(["true"], workdir="/", gpus=4)["id"]
+            wait_for(lambda: d.http("GET", "/v1/devices").json["gpus"][0]["state"] == "outside", what="it is seen")
+            self.assertEqual(d.job(job)["state"], "queued")
+            others = d.submit(["true"], workdir="/", gpus=3)["id"]
+            self.assertEqual(d.wait_state(others)["state"], "completed", "the queue goes on with the rest")
+        self.assertEqual(d.wait_state(job)["state"], "completed")
+        self.quiet(d)
+
+    def test_a_lock_that_can_never_be_taken_does_not_keep_it_busy(self):
+        d = self.daemon()
+        (d.state / "locks" / "gpu-declared-0").touch(mode=0o644)  # others could open it, so it is refused
+        d.submit(["true"], workdir="/", gpus=4)
+        wait_for(lambda: d.http("GET", "/v1/devices").json["gpus"][0]["state"] == "outside", what="it is seen")
+        before = wakeups(d)
+        time.sleep(3)
+        self.assertLess(wakeups(d) - before, 200)
+
+
+if __name__ == "__main__":
+    harness.main()
