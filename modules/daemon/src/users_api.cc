@@ -124,6 +124,10 @@ Task<Result<model::UserKey>> Daemon::register_user(std::string name) {
     co_return refused(Errc::forbidden, "Registration is closed; ask an admin: ebb user add NAME",
                       "registration-closed");
   }
+  // Jobs are whose name they carry, and over the socket that is the account's: nobody may help himself to it.
+  if (account_of(name)) {
+    co_return refused(Errc::conflict, "Username '" + name + "' already exists", "user-exists", "/name");
+  }
   auto row = new_user(impl_->users, {.name = name, .admin = false, .templates_only = true, .account = {}},
                       impl_->context->clock.wall());
   if (!row) co_return std::move(row).error();
