@@ -1,6 +1,7 @@
 #include "job_options.h"
 
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 
@@ -100,7 +101,8 @@ Result<void> JobOptions::read_numbers(model::JobRequest& request) const {
   if (!cpus_.empty()) {
     double value = 0;
     const auto [end, error] = std::from_chars(cpus_.data(), cpus_.data() + cpus_.size(), value);
-    if (error != std::errc() || end != cpus_.data() + cpus_.size()) {
+    // from_chars() reads "nan" and "inf" too, which no JSON can say.
+    if (error != std::errc() || end != cpus_.data() + cpus_.size() || !std::isfinite(value)) {
       return usage("--cpus " + shell_quoted(cpus_) + ": a number is needed, such as 1.5");
     }
     request.cpus = value;
@@ -163,6 +165,7 @@ Result<model::JobRequest> JobOptions::request(const std::vector<std::string>& co
           "over TCP the job cannot run in your folder; say with --workdir where on the server it runs");
     }
     request.workdir = workdir_;
+    if (auto text = client::check_text(request); !text) return text.error();
     return request;
   }
   std::error_code error;
@@ -172,6 +175,7 @@ Result<model::JobRequest> JobOptions::request(const std::vector<std::string>& co
   if (auto checked = client::check_command(command, request.workdir.value_or(here.string())); !checked) {
     return checked.error();
   }
+  if (auto text = client::check_text(request); !text) return text.error();
   return request;
 }
 

@@ -63,6 +63,7 @@ int devices_main(Words words) {
   auto* release = parser.add_subcommand("release", "Give a quarantined GPU back, after a fresh check");
   std::string device;
   release->add_option("GPU", device, "its number, or port-38001")->required();
+  release->fallthrough();
   if (const auto status = parser.read(std::move(words))) return *status;
   auto client = server.connect();
   if (!client) return fail(client.error());

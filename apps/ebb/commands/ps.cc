@@ -122,9 +122,9 @@ int ps_main(Words words) {
   std::string user, state, group, name;
   int limit = kPage;
   parser.add_flag("-a,--all", all, "ended ones too");
-  parser.add_flag("--mine", mine, "only your own");
+  auto* mine_flag = parser.add_flag("--mine", mine, "only your own");
   parser.add_flag("--watch", watching, "draw the list anew whenever something happens");
-  parser.add_option("--user", user, "only this user's");
+  parser.add_option("--user", user, "only this user's")->excludes(mine_flag);
   parser.add_option("--state", state, "only these states: running,releasing");
   parser.add_option("--group", group, "only of this group");
   parser.add_option("--name", name, "only of this name");
@@ -139,13 +139,8 @@ int ps_main(Words words) {
   const auto add = [&filter](std::string_view key, const std::string& value) {
     if (!value.empty()) filter += "&" + std::string(key) + "=" + client::percent_encoded(value);
   };
-  if (mine) {
-    auto me = client::own_user(*client);
-    if (!me) return fail(me.error());
-    add("user", *me);
-  } else {
-    add("user", user);
-  }
+  add("user", user);
+  if (mine) add("mine", "1");
   add("state", !state.empty() ? state : all ? std::string() : std::string(kAlive));
   add("group", group);
   add("name", name);

@@ -88,14 +88,16 @@ Result<void> replace_file(const std::filesystem::path& path, std::string_view da
 Result<void> make_directories(const std::filesystem::path& path, mode_t mode) {
   // With a slash at its end a path is its own parent, which would be made with a parent's mode.
   if (!path.has_filename() && path.has_relative_path()) return make_directories(path.parent_path(), mode);
-  if (::mkdir(path.c_str(), mode) == 0) {
+  bool made = ::mkdir(path.c_str(), mode) == 0;
+  if (!made && errno == ENOENT && path.has_parent_path() && path.parent_path() != path) {
+    if (auto parent = make_directories(path.parent_path(), 0755); !parent) return parent;
+    // Once: there are file systems (/proc) that say ENOENT to a folder whose parent is there.
+    made = ::mkdir(path.c_str(), mode) == 0;
+  }
+  if (made) {
     // The umask must not widen or narrow what the caller asked for.
     if (::chmod(path.c_str(), mode) != 0) return errno_error(errno, "cannot chmod " + path.string());
     return {};
-  }
-  if (errno == ENOENT && path.has_parent_path() && path.parent_path() != path) {
-    if (auto parent = make_directories(path.parent_path(), 0755); !parent) return parent;
-    return make_directories(path, mode);
   }
   if (errno == EEXIST) {
     std::error_code ignored;

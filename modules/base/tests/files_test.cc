@@ -164,6 +164,9 @@ TEST_F(Files, AFileInAFoldersPlaceIsNamed) {
     EXPECT_THAT(failed.error().message, HasSubstr(dir_.string()));
   }
   EXPECT_FALSE(make_directories("", 0700).ok());
+  // The kernel says ENOENT here although the parent is there.
+  EXPECT_FALSE(make_directories("/proc/ebb/state", 0700).ok());
+  EXPECT_FALSE(make_directories("/proc/ebb", 0700).ok());
   std::filesystem::create_directory(dir_ / "real");
   std::filesystem::create_directory_symlink("real", dir_ / "link");
   EXPECT_TRUE(make_directories(dir_ / "link", 0700).ok());

@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <array>
+#include <map>
+
 #include "ebb/base/text.h"
 #include "ebb/client/endpoint.h"
 #include "ebb/model/job.h"
@@ -80,8 +83,47 @@ Result<void> parse_env_file(std::string_view text, const std::string& file_name,
   return {};
 }
 
+Result<void> check_text(const model::JobRequest& request) {
+  constexpr std::size_t kShown = 40;
+  constexpr const char* kInUtf8 = "write it in UTF-8";
+  std::optional<Error> wrong;
+  const auto check = [&](const std::string& what, const std::string& text, const std::string& way_out) {
+    if (wrong || is_utf8(text)) return;
+    wrong = usage(what + " is no UTF-8 text (" + shell_quoted(printable(text.substr(0, kShown))) +
+                  "), and a request carries nothing else; " + way_out);
+  };
+  for (std::size_t i = 0; request.command && i < request.command->size(); ++i) {
+    check("argument " + std::to_string(i), (*request.command)[i],
+          "put the command into a script, or have a shell make the bytes: -c \"… $'\\xff'\"");
+  }
+  for (const auto& [name, value] : request.env.value_or(std::map<std::string, std::string>())) {
+    check("--env " + printable(name.substr(0, kShown)), name + "=" + value,
+          "on the daemon's host your own environment is passed on as it is: export it and leave --env out");
+  }
+  check("--name", request.name.value_or(""), kInUtf8);
+  check("--group", request.group.value_or(""), kInUtf8);
+  check("--workdir", request.workdir.value_or(""), "on the daemon's host cd there, and leave --workdir out");
+  if (request.ready) check("--ready", request.ready->path, "write other bytes as %XX");
+  if (wrong) return *wrong;
+  return {};
+}
+
 Error in_option_words(Error error) {
   if (error.pointer.size() < 2) return error;
+  // Fields whose option does not follow from their name.
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kOptions = {
+      {{"owner.lease_s", "--owner-lease"},
+       {"ready.timeout_s", "--ready-timeout"},
+       {"ready.path", "--ready"},
+       {"env.", "--env "},
+       {"command[", "argument "}}};
+  for (const auto& [field, option] : kOptions) {
+    if (!error.message.starts_with(field)) continue;
+    error.message.replace(0, field.size(), option);
+    const auto bracket = error.message.find("] ");
+    if (field.ends_with('[') && bracket != std::string::npos) error.message.erase(bracket, 1);
+    return error;
+  }
   const std::string field = error.pointer.substr(1, error.pointer.find('/', 1) - 1);
   if (field == "command" || !error.message.starts_with(field)) return error;
   std::string option = field;

@@ -137,20 +137,34 @@ TEST(Client, NamesEverySocketWhereNobodyAnswers) {
   EXPECT_THAT(client.error().message, StartsWith("no daemon at /nowhere/a or /nowhere/b; start one"));
 }
 
-TEST(Client, FindsAJobByItsPrefix) {
+TEST(Client, FindsAJobByItsPrefixAndTheNewestOfOnesOwn) {
   const std::string job =
       R"({"id":"7f3a91c2","user":"u","state":"queued","spec":{},"gpu_ids":[],"ports":[],"attempt":0,)"
       R"("submitted_at":"2026-11-23T22:59:38.222226Z","exit":{"code":null,"signal":null}})";
   const std::string other = R"({"id":"7f3b0000)" + job.substr(15);
-  const std::string list = "{\"items\":[" + job + "," + other + "],\"next_cursor\":null}";
-  const std::string page = answer(200, "application/json", list);
-  const CannedServer server({page, page, page});
-  auto first = connect(server.path());
-  EXPECT_EQ(*resolve_job(*first, "7f3a"), "7f3a91c2");
-  // "7f3" is too short to be asked about at all.
+  const auto page = [](const std::string& items) {
+    return answer(200, "application/json", "{\"items\":[" + items + "],\"next_cursor\":null}");
+  };
+  const CannedServer server({page(job), page(job + "," + other), page(""), page(other)});
+  const auto find = [&](std::string_view word) {
+    auto client = connect(server.path());
+    return resolve_job(*client, word);
+  };
+  EXPECT_EQ(*find("7f3a"), "7f3a91c2");
+  EXPECT_EQ(find("7f3b").error().message, "7f3b fits several jobs: 7f3a91c2 7f3b0000; give more digits");
+  EXPECT_EQ(find("7f3c").error().code, Errc::not_found);
+  EXPECT_EQ(*find("last"), "7f3b0000");
+  ASSERT_EQ(server.requests().size(), 4U);
+  EXPECT_THAT(server.requests()[0], StartsWith("GET /v1/jobs?id=7f3a&limit=6 "));
+  EXPECT_THAT(server.requests()[3], StartsWith("GET /v1/jobs?mine=1&limit=1 "));
+}
+
+TEST(Client, AsksAboutNothingThatIsNoId) {
+  const CannedServer server(std::vector<std::string>{});
   auto client = connect(server.path());
-  EXPECT_EQ(resolve_job(*client, "7f3").error().code, Errc::not_found);
-  EXPECT_EQ(*resolve_job(*client, "7f3b000"), "7f3b0000");
+  for (const char* word : {"7f3", "", "LAST", "7f3a91c2f", "../x"}) {
+    EXPECT_EQ(resolve_job(*client, word).error().code, Errc::not_found) << word;
+  }
 }
 
 }  // namespace

@@ -92,6 +92,26 @@ TEST(Command, AWordWithSpacesThatIsAFileIsTaken) {
   std::filesystem::remove(folder);
 }
 
+TEST(Text, IsUtf8OrRefusedWithItsPlace) {
+  const auto said = [](auto change) {
+    model::JobRequest request;
+    request.command = {"echo", "caf\xc3\xa9"};
+    change(request);
+    const auto checked = check_text(request);
+    return checked ? std::string() : checked.error().message;
+  };
+  EXPECT_EQ(said([](auto&) {}), "");
+  EXPECT_THAT(said([](auto& r) { r.command->push_back("caf\xe9"); }),
+              HasSubstr("argument 2 is no UTF-8 text"));
+  EXPECT_THAT(said([](auto& r) { (r.env.emplace())["K"] = "\xff"; }), HasSubstr("--env K "));
+  EXPECT_THAT(said([](auto& r) { (r.env.emplace())["K\xff"] = "v"; }), HasSubstr("--env K"));
+  EXPECT_THAT(said([](auto& r) { r.name = "\xff"; }), HasSubstr("--name "));
+  EXPECT_THAT(said([](auto& r) { r.group = "\xff"; }), HasSubstr("--group "));
+  EXPECT_THAT(said([](auto& r) { r.workdir = "/\xff"; }), HasSubstr("--workdir "));
+  EXPECT_THAT(said([](auto& r) { r.ready = model::Ready{.path = "/\xff", .timeout_s = {}}; }),
+              HasSubstr("--ready "));
+}
+
 TEST(EnvFile, LinesAreTakenAsTheyAre) {
   std::vector<std::string> lines;
   ASSERT_TRUE(parse_env_file("# comment\nA=1 # no comment\n\nB\nC=\"q\"\r\n", "f", lines));
@@ -118,6 +138,12 @@ TEST(OptionWords, AFieldIsCalledByItsOption) {
   EXPECT_EQ(said("/memory_bytes", "memory_bytes must be"), "--memory must be");
   EXPECT_EQ(said("/time_s", "time_s must be"), "--time must be");
   EXPECT_EQ(said("", "draining"), "draining");
+  EXPECT_EQ(said("/owner/lease_s", "owner.lease_s must be"), "--owner-lease must be");
+  EXPECT_EQ(said("/ready/timeout_s", "ready.timeout_s must be"), "--ready-timeout must be");
+  EXPECT_EQ(said("/ready/path", "ready.path must begin"), "--ready must begin");
+  EXPECT_EQ(said("/ready", "ready asks the job's port"), "--ready asks the job's port");
+  EXPECT_EQ(said("/env/K", "env.K has 9 bytes"), "--env K has 9 bytes");
+  EXPECT_EQ(said("/command/1", "command[1] has 9 bytes"), "argument 1 has 9 bytes");
 }
 
 TEST(ExitStatus, TellsWhoMustAct) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <map>
 
 #include "ebb/base/files.h"
 #include "ebb/process/cgroup.h"
@@ -41,11 +42,17 @@ std::string joined(const std::vector<int>& numbers) {
   return text;
 }
 
-// Sets NAME, replacing what the environment has of it.
-void set(std::vector<std::string>& environment, const std::string& name, const std::string& value) {
-  const std::string start = name + "=";
-  std::erase_if(environment, [&](const std::string& entry) { return entry.starts_with(start); });
-  environment.push_back(start + value);
+// In one pass over what is inherited, which may have a name twice: a request may set a hundred thousand
+// names, and this is the thread that serves everybody.
+std::vector<std::string> laid_over(const std::vector<std::string>& inherited,
+                                   const std::map<std::string, std::string>& set) {
+  std::vector<std::string> environment;
+  environment.reserve(inherited.size() + set.size());
+  for (const std::string& entry : inherited) {
+    if (!set.contains(entry.substr(0, entry.find('=')))) environment.push_back(entry);
+  }
+  for (const auto& [name, value] : set) environment.push_back(name + "=" + value);
+  return environment;
 }
 
 std::filesystem::path config_file(const Context& context, AttemptId id) {
@@ -111,18 +118,19 @@ Result<process::LaunchSpec> plan_launch(const Context& context, const store::Job
 
   for (const std::string& word : spec.command) launch.argv.push_back(expanded(word));
 
-  launch.env = around.environment;
-  for (const auto& [name, value] : spec.env) set(launch.env, name, expanded(value));
-  for (const auto& [name, value] : facts.secret_env) set(launch.env, name, value);
-  set(launch.env, "EBB_JOB_ID", facts.id.job.str());
-  set(launch.env, "EBB_ATTEMPT", std::to_string(facts.id.number));
-  set(launch.env, "EBB_GPUS", visible_devices(context, facts.leases.gpus));
-  set(launch.env, "EBB_PORT", facts.leases.ports.empty() ? "" : std::to_string(facts.leases.ports.front()));
-  set(launch.env, "EBB_PORTS", joined(facts.leases.ports));
-  set(launch.env, "EBB_SCRATCH", scratch);
-  set(launch.env, "EBB_SERVER", context.config.server.socket.string());
-  set(launch.env, "CUDA_DEVICE_ORDER", "PCI_BUS_ID");
-  set(launch.env, "CUDA_VISIBLE_DEVICES", visible_devices(context, facts.leases.gpus));
+  std::map<std::string, std::string> set;
+  for (const auto& [name, value] : spec.env) set[name] = expanded(value);
+  for (const auto& [name, value] : facts.secret_env) set[name] = value;
+  set["EBB_JOB_ID"] = facts.id.job.str();
+  set["EBB_ATTEMPT"] = std::to_string(facts.id.number);
+  set["EBB_GPUS"] = visible_devices(context, facts.leases.gpus);
+  set["EBB_PORT"] = facts.leases.ports.empty() ? "" : std::to_string(facts.leases.ports.front());
+  set["EBB_PORTS"] = joined(facts.leases.ports);
+  set["EBB_SCRATCH"] = scratch;
+  set["EBB_SERVER"] = context.config.server.socket.string();
+  set["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID";
+  set["CUDA_VISIBLE_DEVICES"] = visible_devices(context, facts.leases.gpus);
+  launch.env = laid_over(around.environment, set);
 
   if (::geteuid() == 0) {
     launch.identity = process::Identity{.uid = around.uid, .gid = around.gid, .groups = around.groups};

@@ -4,6 +4,18 @@
 namespace ebb::daemon {
 namespace {
 
+// What only a living job that was submitted with an owner has.
+Result<void> has_owner(const store::JobRow& row, bool lives) {
+  if (!row.spec.owner_lease) {
+    return refused(Errc::conflict, "job " + row.id.str() + " is detached: it has no owner to be held by",
+                   "not-attached");
+  }
+  if (!lives) {
+    return refused(Errc::conflict, "job " + row.id.str() + " has ended; see its report", "ended");
+  }
+  return {};
+}
+
 class Hold final : public OwnerHold {
  public:
   Hold(Shell& shell, const Clock& clock, JobId job)
@@ -29,13 +41,8 @@ class Hold final : public OwnerHold {
 Result<std::unique_ptr<OwnerHold>> Daemon::hold(const Caller& caller, JobId id) {
   auto row = impl_->own_row(caller, id);
   if (!row) return std::move(row).error();
-  if (!(*row)->spec.owner_lease) {
-    return refused(Errc::conflict, "job " + id.str() + " is detached: it has no owner to be held by",
-                   "not-attached");
-  }
-  if (!impl_->shell.engine().find(id)) {
-    return refused(Errc::conflict, "job " + id.str() + " has ended; see its report", "ended");
-  }
+  const bool lives = impl_->shell.engine().find(id).has_value();
+  if (auto owned = has_owner(**row, lives); !owned) return std::move(owned).error();
   // Who holds the job is who it lives with from now on, also after a new daemon has taken it over.
   if (caller.peer) impl_->shell.watch_owner(id, caller.peer->pidfd.get());
   return std::unique_ptr<OwnerHold>(std::make_unique<Hold>(impl_->shell, impl_->context->clock, id));
@@ -49,7 +56,10 @@ Result<void> Daemon::disown(const Caller& caller, JobId id) {
 }
 
 Result<void> Daemon::suspend_owner(const Caller& caller, JobId id, bool suspended) {
-  if (auto row = impl_->own_row(caller, id); !row) return std::move(row).error();
+  auto row = impl_->own_row(caller, id);
+  if (!row) return std::move(row).error();
+  const bool lives = impl_->shell.engine().find(id).has_value();
+  if (auto owned = has_owner(**row, lives); !owned) return owned;
   if (suspended) {
     impl_->shell.tell(engine::OwnerSuspended{id});
   } else {

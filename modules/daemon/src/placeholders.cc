@@ -36,8 +36,8 @@ std::string lack_of(std::string_view name, const model::JobSpec& spec) {
     const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
     if (failure != std::errc() || end != digits.data() + digits.size() || number < 0) return "";
     if (number < spec.ports) return "";
-    return "the job asks for " + std::to_string(spec.ports) + " ports, numbered from 0; add --ports " +
-           std::to_string(number + 1);
+    return "the job asks for " + std::to_string(spec.ports) + (spec.ports == 1 ? " port" : " ports") +
+           ", numbered from 0; add --ports " + std::to_string(number + 1);
   }
   if (name.starts_with("sidecar.") && name.ends_with(".url") && name.size() > 12) {
     return "the job has no sidecar of that name; add --sidecar " +
@@ -86,7 +86,7 @@ Result<void> check_placeholders(const model::JobSpec& spec) {
   for (std::size_t i = 0; i < spec.command.size(); ++i) {
     check(spec.command[i], "argument " + std::to_string(i), "/command/" + std::to_string(i));
   }
-  for (const auto& [key, value] : spec.env) check(value, "the environment's " + key, "/env/" + key);
+  for (const auto& [key, value] : spec.env) check(value, "--env " + key, "/env/" + key);
   if (problem) return std::move(*problem);
   return {};
 }

@@ -8,20 +8,6 @@
 #include "refusal.h"
 
 namespace ebb::daemon {
-namespace {
-
-constexpr std::size_t kShortestPrefix = 4;
-
-// What stands in the list for others' jobs: what they take from the machine, and nothing else.
-model::JobRequest resources_only(const model::JobSpec& spec) {
-  model::JobRequest shown;
-  shown.gpus = spec.gpus;
-  shown.ports = spec.ports;
-  shown.cpus = spec.cpus;
-  shown.memory_bytes = spec.memory_bytes;
-  return shown;
-}
-
 Error no_such_job(JobId id) {
   return refused(Errc::not_found, "no job " + id.str() + "; 'ebb ps -a' lists all", "no-such-job");
 }
@@ -44,7 +30,7 @@ model::Job Daemon::Impl::view(const Caller& caller, const store::JobRecord& reco
   if (!row.spec.name.empty()) job.name = row.spec.name;
   job.user = row.user;
   job.submitted_at = row.submitted_at;
-  job.spec = full ? model::describe(row.spec, true) : resources_only(row.spec);
+  job.spec = model::describe(row.spec, full);
   if (full && !row.surroundings.workdir.empty()) job.spec.workdir = row.surroundings.workdir;
 
   const auto live = shell.engine().find(row.id);
@@ -91,10 +77,13 @@ model::Job Daemon::Impl::view(const Caller& caller, const store::JobRecord& reco
   if (!job.ports.empty() && full) {
     job.server_url = "http://" + context->config.jobs.advertise + ":" + std::to_string(job.ports.front());
   }
+  // Others' jobs show id, name, user, state, resources and times only.
   if (!full) {
     job.pid.reset();
     job.owner.reset();
+    job.position.reset();
     job.why.reset();
+    job.tier.reset();
   }
   return job;
 }
@@ -127,6 +116,19 @@ Result<std::shared_ptr<const store::JobRow>> Daemon::Impl::own_row(const Caller&
 
 Result<model::Job> Daemon::job(const Caller& caller, JobId id) const { return impl_->job(caller, id); }
 
+Result<model::JobList> Daemon::with_prefix(const Caller& caller, std::string_view prefix, int limit) const {
+  auto ids = impl_->context->store.with_prefix(prefix, limit);
+  if (!ids) return std::move(ids).error();
+  model::JobList list;
+  for (const JobId id : *ids) {
+    auto one = impl_->job(caller, id);
+    if (!one) return std::move(one).error();
+    list.items.push_back(std::move(*one));
+    list.items.back().spec.env.reset();
+  }
+  return list;
+}
+
 Result<model::JobList> Daemon::jobs(const Caller& caller, const JobFilter& filter) const {
   store::JobQuery query;
   query.states = filter.states;
@@ -135,12 +137,13 @@ Result<model::JobList> Daemon::jobs(const Caller& caller, const JobFilter& filte
   query.name = filter.name;
   query.since = filter.since;
   query.oldest_first = filter.oldest_first;
-  query.limit = std::clamp(filter.limit, 1, 1000);
+  const int limit = std::clamp(filter.limit, 1, 1000);
+  query.limit = limit + 1;  // the one more tells whether there is a next page
   if (filter.cursor) {
     std::int64_t before = 0;
     const auto [end, failure] =
         std::from_chars(filter.cursor->data(), filter.cursor->data() + filter.cursor->size(), before);
-    if (failure != std::errc() || end != filter.cursor->data() + filter.cursor->size()) {
+    if (failure != std::errc() || end != filter.cursor->data() + filter.cursor->size() || before < 1) {
       return Error{.code = Errc::invalid,
                    .message = "this cursor was not given by this server",
                    .pointer = {},
@@ -151,12 +154,13 @@ Result<model::JobList> Daemon::jobs(const Caller& caller, const JobFilter& filte
   auto records = impl_->context->store.jobs(query);
   if (!records) return std::move(records).error();
   model::JobList list;
+  if (records->size() > static_cast<std::size_t>(limit)) {
+    records->pop_back();
+    list.next_cursor = std::to_string(records->back().row.seq);
+  }
   for (const store::JobRecord& record : *records) {
     list.items.push_back(impl_->view(caller, record));
     list.items.back().spec.env.reset();  // values of the environment are never in lists
-  }
-  if (records->size() == static_cast<std::size_t>(query.limit)) {
-    list.next_cursor = std::to_string(records->back().row.seq);
   }
   return list;
 }
@@ -178,37 +182,8 @@ Result<model::Report> Daemon::report(const Caller& caller, JobId id) const {
   if (*report) return std::move(**report);
   return refused(Errc::not_found, "job " + id.str() + " has not ended; its report comes with its end",
                  "no-such-report");
-}
+}  // namespace
 
-Result<JobId> Daemon::find(const Caller& caller, std::string_view text) const {
-  if (const auto whole = JobId::parse(text)) return *whole;
-  if (text == "last") {
-    store::JobQuery query;
-    query.user = caller.user;
-    query.limit = 1;
-    auto newest = impl_->context->store.jobs(query);
-    if (!newest) return std::move(newest).error();
-    if (newest->empty()) return refused(Errc::not_found, "you have no jobs yet", "no-such-job");
-    return newest->front().row.id;
-  }
-  const bool hex = std::all_of(text.begin(), text.end(),
-                               [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
-  if (!hex || text.size() < kShortestPrefix || text.size() > 8) {
-    return refused(Errc::invalid,
-                   "'" + std::string(text.substr(0, 40)) +
-                       "' is no job id: 8 hex digits, a prefix of at least 4, or 'last'",
-                   "invalid-id");
-  }
-  auto matches = impl_->context->store.with_prefix(text, 2);
-  if (!matches) return std::move(matches).error();
-  if (matches->empty()) {
-    return refused(Errc::not_found, "no job " + std::string(text) + "; 'ebb ps -a' lists all", "no-such-job");
-  }
-  if (matches->size() > 1) {
-    return refused(Errc::invalid, "several jobs begin with " + std::string(text) + "; write more digits",
-                   "ambiguous-id");
-  }
-  return matches->front();
 }
 
 Result<std::filesystem::path> Daemon::log_folder(const Caller& caller, JobId id) const {

@@ -242,8 +242,12 @@ void Daemon::Impl::look_at_quarantined(const std::vector<store::QuarantineRow>& 
 
 Task<Result<std::unique_ptr<Daemon>>> Daemon::start(asio::io_context& io, Config config) {
   if (auto sound = check_config(config); !sound) co_return std::move(sound).error();
-  if (auto made = make_directories(config.state.dir, 0700); !made) co_return std::move(made).error();
-  auto store = store::Store::open(config.state.dir);
+  if (auto made = make_directories(config.state.dir, 0700); !made) {
+    Error error = std::move(made).error();
+    error.message += "; choose another state directory with --state DIR, or dir in [state]";
+    co_return error;
+  }
+  auto store = store::Store::open(config.state.dir, "socket " + config.server.socket.string());
   if (!store) co_return std::move(store).error();
   auto context = std::make_unique<Context>(io, std::move(config), std::move(*store));
   Context& parts = *context;

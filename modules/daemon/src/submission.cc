@@ -27,12 +27,7 @@ Result<void> check_single_word(const model::JobSpec& spec, const std::string& wo
   const std::filesystem::path path = std::filesystem::path(workdir) / spec.command.front();
   struct stat info{};
   if (::stat(path.c_str(), &info) == 0) return {};
-  return refused(
-      Errc::invalid,
-      "'" + spec.command.front() +
-          "' is one word with spaces, and no such file is there; write the command unquoted, or -c '" +
-          spec.command.front() + "' for a shell",
-      "quoted-command", "/command/0");
+  return model::quoted_command_error(spec.command.front());
 }
 
 // As whom the jobs of this caller run.
@@ -129,7 +124,7 @@ Result<Daemon::Impl::Prepared> Daemon::Impl::prepare(const Caller& caller, Submi
   around.groups = account->groups;
   around.environment = minimal_environment(*account);
   if (caller.peer && !submission.from_template) {
-    auto inherited = process::submitter_context(*caller.peer);
+    auto inherited = process::submitter_context(*caller.peer, !spec->clean_env);
     if (!inherited) return std::move(inherited).error();
     around.workdir = std::move(inherited->workdir);
     around.umask = static_cast<int>(inherited->umask);

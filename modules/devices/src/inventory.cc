@@ -12,7 +12,7 @@ namespace ebb::devices {
 namespace {
 
 Error bad_choice(std::string_view text, const std::string& why) {
-  return fail(Errc::invalid, "--gpus '" + printable(text.substr(0, 60)) + "': " + why);
+  return fail(Errc::invalid, "'" + printable(text.substr(0, 60)) + "': " + why);
 }
 
 std::vector<Gpu> declared_gpus(int count) {

@@ -158,7 +158,8 @@ std::optional<model::Why> Engine::State::why(JobId id) const {
   why.position = position(id);
   if (std::holds_alternative<Boxed<Acquiring>>(job->phase)) return why;
   if (draining()) {
-    why.blockers.push_back({BlockerKind::drain, 0, 0, {}, "the daemon is draining: nothing is started"});
+    why.blockers.push_back(
+        {BlockerKind::drain, 0, 0, {}, "the daemon is draining: nothing is started until 'ebb resume'"});
   }
   const auto occupied = static_cast<std::int64_t>(active_.size() + acquiring_.size());
   if (occupied >= limits_.max_running) {

@@ -150,7 +150,7 @@ Result<PeerCredentials> peer_credentials(int socket) {
   return peer;
 }
 
-Result<SubmitterContext> submitter_context(const PeerCredentials& peer) {
+Result<SubmitterContext> submitter_context(const PeerCredentials& peer, bool with_environment) {
   const auto gone = [&] {
     return failure(Errc::unavailable,
                    "the submitting process " + std::to_string(peer.pid) +
@@ -158,7 +158,7 @@ Result<SubmitterContext> submitter_context(const PeerCredentials& peer) {
   };
   if (!peer.pidfd || !pidfd_alive(peer.pidfd.get())) return gone();
   SubmitterContext context;
-  auto environment = environment_of(peer);
+  auto environment = with_environment ? environment_of(peer) : std::vector<std::string>();
   if (!environment) return std::move(environment).error();
   auto workdir = workdir_of(peer);
   if (!workdir) return std::move(workdir).error();

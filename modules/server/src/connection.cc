@@ -16,6 +16,7 @@
 #include <cstdio>
 
 #include "core.h"
+#include "ebb/base/units.h"
 
 namespace ebb::server {
 
@@ -33,8 +34,9 @@ constexpr Duration kHeaderTime = 10s;
 constexpr Duration kBodyTime = 30s;
 constexpr Duration kIdleTime = 75s;
 constexpr Duration kAnswerStall = 60s;
+// What is still on its way when a request has been refused: more than any body that may be taken.
 constexpr Duration kLingerTime = 1s;
-constexpr std::size_t kLingerBytes = 256 << 10;
+constexpr std::size_t kLingerBytes = 128 << 20;
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -75,12 +77,15 @@ std::optional<std::string> fault_of(const Request& request) {
   return std::nullopt;
 }
 
-Response fault(const boost::system::error_code& failure) {
+Response fault(const boost::system::error_code& failure, std::uint64_t body_limit) {
   Response response;
   if (failure == http::error::header_limit || failure == http::error::buffer_overflow) {
     response = problem(431, "header-too-large", "the request's header is larger than 16 KiB");
   } else if (failure == http::error::body_limit) {
-    response = problem(413, "payload-too-large", "the request's body is too large");
+    response =
+        problem(413, "payload-too-large",
+                "the request's body is larger than " + format_size(static_cast<std::int64_t>(body_limit)) +
+                    ", the most that is taken here ([server] max_body)");
   } else {
     response = problem(400, "bad-request", "this is no HTTP/1.1 request: " + failure.message());
   }
@@ -206,8 +211,8 @@ Task<bool> Connection::read_part(Request& request, Parser& parser, bool head, Du
   if (!failure) co_return true;
   request.keep_alive = false;
   if (!timed_out_ && !is_http_fault(failure)) co_return false;
-  Response response =
-      timed_out_ ? too_slow(head ? "the request's header" : "the request's body") : fault(failure);
+  Response response = timed_out_ ? too_slow(head ? "the request's header" : "the request's body")
+                                 : fault(failure, body_limit_);
   co_await refuse(request, std::move(response));
   co_return false;
 }
@@ -219,7 +224,8 @@ Task<bool> Connection::one_request() {
   request.connection = this;
   Parser parser;
   parser.header_limit(kHeaderLimit);
-  parser.body_limit(core_.max_body());
+  body_limit_ = core_.max_body();
+  parser.body_limit(body_limit_);
   const bool head = co_await read_part(request, parser, true, kHeaderTime);
   if (!head) co_return false;
   busy_ = true;
@@ -234,7 +240,7 @@ Task<bool> Connection::one_request() {
   const bool body = !parser.is_done();
   Core::Admission admission = core_.admit(*this, request);
   if (!admission.refusal && body && parser.content_length().value_or(0) > admission.body_limit) {
-    admission.refusal = fault(make_error_code(http::error::body_limit));
+    admission.refusal = fault(make_error_code(http::error::body_limit), admission.body_limit);
   }
   if (admission.refusal) {
     Response response = std::move(*admission.refusal);
@@ -254,6 +260,7 @@ Task<bool> Connection::one_request() {
 }
 
 Task<bool> Connection::read_body(Request& request, Parser& parser, std::uint64_t limit) {
+  body_limit_ = limit;
   parser.body_limit(limit);
   const auto expect = request.header("expect");
   if (expect && lower(*expect) == "100-continue") {

@@ -88,7 +88,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::uint64_t number_;
   boost::beast::flat_buffer buffer_;
   boost::asio::steady_timer deadline_;
-  std::uint64_t armed_ = 0;  // counts arm() and disarm(): an expiry that was overtaken is recognised
+  std::uint64_t body_limit_ = 0;  // of the request that is being read
+  std::uint64_t armed_ = 0;       // counts arm() and disarm(): an expiry that was overtaken is recognised
   bool timed_out_ = false;
   bool gone_ = false;
   bool unfinished_ = false;  // an answer has begun and not ended

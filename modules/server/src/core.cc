@@ -12,6 +12,7 @@
 #include "compat.h"
 #include "ebb/base/text.h"
 #include "gate.h"
+#include "parameters.h"
 
 namespace ebb::server {
 namespace {
@@ -45,11 +46,16 @@ Response wrong_method(const Request& request, const Match& found) {
   return response;
 }
 
-// Under /v1 a parameter that nobody reads is a mistake of the caller's, not to be passed over.
-std::optional<Response> unknown_parameter(const Request& request, const Route& route) {
+// Under /v1 a parameter that nobody reads is a mistake of the caller's, not to be passed over; `state` alone
+// may stand several times.
+std::optional<Response> wrong_parameter(const Request& request, const Route& route) {
   if (compatible(route.access) || route.access == Access::open) return std::nullopt;
   for (const auto& [name, value] : request.target.query) {
-    if (std::find(route.query.begin(), route.query.end(), name) != route.query.end()) continue;
+    if (std::find(route.query.begin(), route.query.end(), name) != route.query.end()) {
+      const auto same = [&name](const auto& other) { return other.first == name; };
+      if (name == "state" || std::ranges::count_if(request.target.query, same) == 1) continue;
+      return problem(bad_parameter(name, "given more than once"));
+    }
     return problem(Error{.code = Errc::invalid,
                          .message = "there is no query parameter '" + printable(name) + "' here",
                          .pointer = {},
@@ -67,7 +73,8 @@ std::optional<Response> wrong_content_type(const Request& request, const Route& 
   type = type.substr(0, type.find(';'));
   while (type.ends_with(' ')) type.remove_suffix(1);
   if (type == "application/json") return std::nullopt;
-  return problem(415, "unsupported-media-type", "the body must have the content type application/json");
+  return problem(415, "unsupported-media-type",
+                 "the body must be JSON, and say so: Content-Type: application/json");
 }
 
 }  // namespace
@@ -232,7 +239,7 @@ Core::Admission Core::admit(Connection& connection, Request& request) {
       return admission;
     }
   }
-  admission.refusal = unknown_parameter(request, *found.route);
+  admission.refusal = wrong_parameter(request, *found.route);
   if (!admission.refusal) admission.refusal = wrong_content_type(request, *found.route);
   return admission;
 }

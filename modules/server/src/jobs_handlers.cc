@@ -65,6 +65,18 @@ Result<std::vector<model::JobState>> states(const Request& request) {
   return all;
 }
 
+std::optional<Error> wrong_prefix(const Request& request, std::string_view prefix) {
+  constexpr std::size_t kShortest = 4, kLongest = 8;
+  const bool digits = prefix.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  if (!digits || prefix.size() < kShortest || prefix.size() > kLongest) {
+    return bad_parameter("id", "4 to 8 digits of 0-9 a-f are needed, with which the id begins");
+  }
+  for (const auto& [name, value] : request.target.query) {
+    if (name != "id" && name != "limit") return bad_parameter(name, "id goes with limit alone");
+  }
+  return std::nullopt;
+}
+
 Result<daemon::JobFilter> filter_of(const Request& request) {
   constexpr std::int64_t kMostItems = 1000;
   daemon::JobFilter filter;
@@ -72,6 +84,10 @@ Result<daemon::JobFilter> filter_of(const Request& request) {
   if (!wanted) return wanted.error();
   filter.states = std::move(*wanted);
   filter.user = text_parameter(request, "user");
+  auto mine = flag_parameter(request, "mine");
+  if (!mine) return mine.error();
+  if (*mine && filter.user) return bad_parameter("mine", "user and mine exclude each other");
+  if (*mine) filter.user = request.caller.user;
   filter.group = text_parameter(request, "group");
   filter.name = text_parameter(request, "name");
   filter.cursor = text_parameter(request, "cursor");
@@ -107,6 +123,10 @@ Task<Response> post_job(Core& core, Request& request) {
 Task<Response> get_jobs(Core& core, Request& request) {
   auto filter = filter_of(request);
   if (!filter) co_return problem(filter.error());
+  if (const auto prefix = request.query("id")) {
+    if (const auto wrong = wrong_prefix(request, *prefix)) co_return problem(*wrong);
+    co_return answer(core.daemon().with_prefix(request.caller, *prefix, filter->limit));
+  }
   co_return answer(core.daemon().jobs(request.caller, *filter));
 }
 

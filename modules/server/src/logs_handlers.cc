@@ -179,7 +179,9 @@ class LogStream {
   Result<void> start() {
     auto first = options_.tail ? reader_->tail(*options_.tail, options_.filter) : reader_->begin();
     if (!first) return first.error();
-    at_ = options_.offset.value_or(*first);
+    // From the very beginning in frames, which can say how much of it is no longer kept; else where bytes
+    // begin.
+    at_ = options_.offset.value_or(options_.frames && !options_.tail ? 0 : *first);
     if (!options_.follow) {
       // Read once ahead of the answer's head, so that a bad offset is an error and not a broken stream.
       auto probe = reader_->read(at_, options_.filter, 1);

@@ -15,7 +15,7 @@ std::vector<Route> make_routes() {
        caller,
        get_jobs,
        "Everybody's jobs, newest first",
-       {"state", "user", "group", "name", "since", "limit", "cursor"},
+       {"state", "user", "mine", "group", "name", "since", "id", "limit", "cursor"},
        "",
        "JobList"},
       {"GET", "/v1/jobs/{id}", caller, get_job, "One job", {}, "", "Job"},

@@ -72,9 +72,6 @@ class Client {
 /// The id that `word` names: a full id is taken as it is, a prefix of at least 4 digits must fit exactly one
 /// job, "last" is the caller's newest. Errc::invalid for anything else, Errc::not_found names near misses.
 [[nodiscard]] Result<std::string> resolve_job(Client& client, std::string_view word);
-/// The name under which the daemon knows the caller: over a socket the account's; over TCP that of the newest
-/// job whose command the caller may see (Errc::not_found without one).
-[[nodiscard]] Result<std::string> own_user(Client& client);
 /// `error`, or where it means that there is no such job, one that names the ids that may have been meant.
 [[nodiscard]] Error with_near_misses(Client& client, Error error, std::string_view id);
 /// Those of `ids` that differ from `id` in one digit, or in two neighbours that changed places.

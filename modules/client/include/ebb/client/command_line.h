@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ebb/base/result.h"
+#include "ebb/model/job.h"
 
 namespace ebb::client {
 
@@ -28,12 +29,17 @@ using TakesValue = std::function<std::optional<bool>(std::string_view option)>;
 /// as one word (model::quoted_command_error()).
 [[nodiscard]] Result<void> check_command(const std::vector<std::string>& command, const std::string& workdir);
 
+/// Refuses words and names that are no UTF-8: JSON carries nothing else, and CMD is executed exactly or not
+/// at all.
+[[nodiscard]] Result<void> check_text(const model::JobRequest& request);
+
 /// An --env-file: a line is K=V, taken as it is, or K alone (the caller's own value); empty lines and lines
 /// that begin with '#' are passed over. Errors name the line. The lines are appended to `out`.
 [[nodiscard]] Result<void> parse_env_file(std::string_view text, const std::string& file_name,
                                           std::vector<std::string>& out);
 
-/// An error about a request's field, in the words of the command line: "gpus" becomes "--gpus".
+/// An error about a request's field, in the words of the command line: "gpus" becomes "--gpus",
+/// "command[1]" becomes "argument 1".
 [[nodiscard]] Error in_option_words(Error error);
 /// What `run` and `submit` exit with when the job could not be made: 1 refused or gone wrong, 2 a request
 /// that can never run, 3 no daemon, 4 not allowed, 127 a shell string that was quoted as one word.

@@ -98,8 +98,9 @@ class Daemon {
   [[nodiscard]] Result<model::Report> report(const Caller& caller, JobId id) const;
   /// Returns at once, or when the job is released, or after `wait`. An ended job: its report.
   [[nodiscard]] Task<Result<Cancelled>> cancel(Caller caller, JobId id, CancelRequest request);
-  /// Resolves a full id, a unique prefix of at least 4 digits, or "last" (the caller's newest).
-  [[nodiscard]] Result<JobId> find(const Caller& caller, std::string_view id_or_prefix) const;
+  /// The first `limit` jobs whose ids begin so, by id.
+  [[nodiscard]] Result<model::JobList> with_prefix(const Caller& caller, std::string_view prefix,
+                                                   int limit) const;
   /// The folder of the job's log; the caller may see its output.
   [[nodiscard]] Result<std::filesystem::path> log_folder(const Caller& caller, JobId id) const;
   /// Waits until the job's state is no longer `seen`, or the time has passed; the job as it is then.

@@ -39,9 +39,11 @@ struct SubmitterContext {
 inline constexpr std::size_t kLargestEnvironment = 4 << 20;
 inline constexpr std::size_t kMostVariables = 100'000;
 
-/// Reads it from the peer's /proc, once, now. Words without a name ("=x", "x") are left out. Errors say what
-/// the submitter can do: Errc::too_large (environment), Errc::unavailable (the peer is gone), Errc::forbidden
-/// (its /proc is closed to us), Errc::invalid (its working directory was deleted or is not ours to see).
-[[nodiscard]] Result<SubmitterContext> submitter_context(const PeerCredentials& peer);
+/// Reads it from the peer's /proc, once, now; without its environment where nobody wants that. Words without
+/// a name ("=x", "x") are left out. Errors say what the submitter can do: Errc::too_large (environment),
+/// Errc::unavailable (the peer is gone), Errc::forbidden (its /proc is closed to us), Errc::invalid (its
+/// working directory was deleted or is not ours to see).
+[[nodiscard]] Result<SubmitterContext> submitter_context(const PeerCredentials& peer,
+                                                         bool with_environment = true);
 
 }  // namespace ebb::process
