@@ -1,6 +1,7 @@
 """`ebb run` and its kin where things go wrong around them: descriptors that are closed or full, a network that is
 cut, a keeper that is killed."""
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -118,7 +119,8 @@ class Client(harness.Case):
         d.signal(signal.SIGSTOP)
         try:
             run = self.start_run(d, "--", "sleep", "1000")
-            blocked = lambda: int(next(line.split()[1] for line in open(f"/proc/{run.pid}/status")
+            status = pathlib.Path(f"/proc/{run.pid}/status")
+            blocked = lambda: int(next(line.split()[1] for line in status.read_text().splitlines()
                                        if line.startswith("SigBlk")), 16)
             wait_for(lambda: blocked() & 1 << signal.SIGINT - 1, what="the client's attention to signals")
             run.send_signal(signal.SIGINT)
