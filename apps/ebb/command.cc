@@ -53,6 +53,11 @@ std::optional<int> Parser::read(Words words) {
   } catch (const CLI::CallForHelp&) {
     std::cout << help() << std::flush;
     return kDone;
+  } catch (const CLI::ExtrasError&) {
+    const std::vector<std::string> left = remaining(true);
+    say((left.front().starts_with('-') ? "unknown option " : "unexpected word ") +
+        shell_quoted(left.front()) + "; 'ebb " + name_ + " --help' shows the options");
+    return kUsage;
   } catch (const CLI::ParseError& error) {
     say(std::string(error.what()) + "; 'ebb " + name_ + " --help' shows the options");
     return kUsage;

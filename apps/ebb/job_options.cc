@@ -77,11 +77,10 @@ JobOptions::JobOptions(Parser& parser) {
   parser.add_flag("--dry-run", dry_run_, "print the request as JSON and make no job");
 }
 
-Result<double> JobOptions::owner_lease() const {
+Result<std::optional<double>> JobOptions::owner_lease() const {
   std::optional<double> lease;
   if (auto read = read_seconds(owner_lease_, "--owner-lease", lease); !read) return read.error();
-  constexpr double kDefault = 15;
-  return lease.value_or(kDefault);
+  return lease;
 }
 
 Result<void> JobOptions::read_numbers(model::JobRequest& request) const {

@@ -20,8 +20,8 @@ class JobOptions {
                                                   client::Endpoint::Kind over) const;
   [[nodiscard]] bool dry_run() const noexcept { return dry_run_; }
   [[nodiscard]] bool expand() const noexcept { return !no_expand_; }
-  /// Of the attached job; 15 s when nothing was said.
-  [[nodiscard]] Result<double> owner_lease() const;
+  /// Of the attached job; nothing: the daemon's default.
+  [[nodiscard]] Result<std::optional<double>> owner_lease() const;
 
  private:
   [[nodiscard]] Result<void> read_numbers(model::JobRequest& request) const;

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -43,6 +44,16 @@ void print_commands(std::ostream& out, bool all) {
               : "\n'ebb --help' lists all commands, 'ebb COMMAND --help' shows options and an example.\n");
 }
 
+// One of the three that is closed would be given to the first file or socket that is opened, and output would
+// go there. In their place stands something that cannot be used: stdin cannot be read, the others not
+// written.
+void occupy_standard_descriptors() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    // The lowest number that is free is the one that was closed.
+    if (::fcntl(fd, F_GETFD) == -1) (void)::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
 int dispatch(std::span<char*> arguments) {
   if (arguments.size() < 2) return print_commands(std::cout, false), kDone;
   const std::string_view name = arguments[1];
@@ -59,5 +70,6 @@ int dispatch(std::span<char*> arguments) {
 }  // namespace ebb::cli
 
 int main(int argc, char** argv) {
+  ebb::cli::occupy_standard_descriptors();
   return ebb::cli::dispatch(std::span(argv, static_cast<std::size_t>(argc)));
 }

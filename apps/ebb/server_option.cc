@@ -32,12 +32,16 @@ Result<JobAnswer> ask_about_job(client::Client& client, const std::string& word,
   return JobAnswer{.id = std::move(*id), .body = std::move(*body)};
 }
 
-int print(std::string_view text) { return write_all(STDOUT_FILENO, text) ? kDone : kRefused; }
+int print(std::string_view text) {
+  const auto written = write_all(STDOUT_FILENO, text);
+  if (!written) say(written.error().message);
+  return written ? kDone : kRefused;
+}
 
-void print_json(std::string_view body) {
+int print_json(std::string_view body) {
   std::string text(body);
   while (text.ends_with('\n')) text.pop_back();
-  (void)print(text + '\n');
+  return print(text + '\n');
 }
 
 }  // namespace ebb::cli

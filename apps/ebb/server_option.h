@@ -32,9 +32,9 @@ struct JobAnswer {
                                               const std::string& target, const std::string& method = "GET",
                                               Duration deadline = client::Client::kDeadline);
 
-/// Prints an API object as it came, with a newline, on stdout.
-void print_json(std::string_view body);
-/// Writes to stdout; the exit status, kRefused where it is closed.
+/// Prints an API object as it came, with a newline, on stdout; the exit status, as print()'s.
+int print_json(std::string_view body);
+/// Writes to stdout; the exit status, kRefused where that cannot be done, which it says.
 int print(std::string_view text);
 
 }  // namespace ebb::cli

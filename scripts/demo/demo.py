@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -22,6 +23,13 @@ from terminal import Failed, Terminal, say
 
 DIGITS = pathlib.Path(__file__).resolve().parents[2] / "examples" / "digits"
 EPOCHS = 5
+FOLDER = "ebb-demo-"
+INTRODUCTION = '''
+Training A takes all GPUs; training B waits for two of them. Then somebody presses Ctrl+C in A's terminal: what A held
+is released, a report proves it, and B starts by itself and learns to its end.
+
+'A |' and 'B |' stand before what the two terminals show, '$' before a command that you could type yourself, 'ok:'
+before a promise that was just checked. Everything is in DIR={folder}.'''
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -62,8 +70,10 @@ class Checks:
 
     def __init__(self):
         self.failed = []
+        self.looked_at = 0
 
     def that(self, holds, text):
+        self.looked_at += 1
         say(f"   {'ok' if holds else 'NOT TRUE'}: {text}")
         if not holds:
             self.failed.append(text)
@@ -75,7 +85,9 @@ class Demo:
         self.python = os.path.abspath(options.python)  # not resolved: a venv is found by its link
         self.gpus = options.gpus or ("auto" if gpu_memory() else "declared:4")
         self.checks = checks
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ebb-demo-"))
+        remove_abandoned()
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=FOLDER))
+        self.lock = lock(self.folder)
         self.state = self.folder / "state"
         # Under this name the programs run: it stands in every command line of the demo, and in no other's.
         self.programs = self.folder / "digits"
@@ -87,13 +99,33 @@ class Demo:
 
     # ---- the pieces
 
+    def show(self, *words, more=""):
+        """A command as one could type it, where DIR is the demo's folder; a long one over several lines."""
+        names = {str(self.programs): "digits", self.python: "python3", str(self.folder): "$DIR"}
+        lines, option = [""], ""
+        for word in words:
+            for path, name in names.items():
+                word = word.replace(path, name)
+            word = word if "$DIR" in word else shlex.quote(word)
+            if len(lines[-1]) + len(option) + len(word) > 105 and not word.startswith("-"):
+                lines.append("     ")
+            if word.startswith("-"):  # stays with its value
+                option += f" {word}"
+            else:
+                lines[-1] += f"{option} {word}"
+                option = ""
+        say("   $" + " \\\n    ".join(lines) + option + more)
+
+    def show_output(self, text):
+        say("".join(f"   {line}\n" for line in text.splitlines()), end="")
+
     def ebb(self, *words, shown=True, codes=(0,)):
         """Runs `ebb WORDS` to its end; its output, which is shown with the command where `shown`."""
         if shown:
-            say(f"   $ ebb {shlex.join(words)}")
+            self.show("ebb", *words)
         done = subprocess.run([self.bin / "ebb", *words], env=self.env, capture_output=True, text=True, timeout=60)
         if shown:
-            say("".join(f"   {line}\n" for line in (done.stdout + done.stderr).splitlines()), end="")
+            self.show_output(done.stdout + done.stderr)
         if done.returncode not in codes:
             raise Failed(f"ebb {shlex.join(words)}: exit {done.returncode}: {done.stderr.strip()}")
         return done
@@ -107,13 +139,15 @@ class Demo:
         config.write_text(f'[jobs]\nscratch = "{self.folder}/scratch"\n')
         words = ["serve", "--config", str(config), "--state", str(self.state), "--socket", self.env["EBB_SERVER"],
                  "--listen", f"127.0.0.1:{self.port}", "--gpus", self.gpus]
-        say(f"   $ ebb {shlex.join(words)} &")
+        self.show("ebb", *words, more=" &")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, open(self.folder / "serve.log", "ab") as log:
             (self.folder / "notify").unlink(missing_ok=True)
             notify.bind(str(self.folder / "notify"))
+            # When the demo is killed, and cannot end it, the kernel does; it holds the folder's lock until then.
+            program = ["setpriv", "--pdeathsig", "TERM", self.bin / "ebb"]
             with Interrupted.later():
-                self.daemon = subprocess.Popen([self.bin / "ebb", *words], stdin=subprocess.DEVNULL, stdout=log,
-                                               stderr=log, start_new_session=True,
+                self.daemon = subprocess.Popen([*program, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                               start_new_session=True, pass_fds=[self.lock.fileno()],
                                                env=self.env | {"NOTIFY_SOCKET": str(self.folder / "notify")})
             threading.Thread(target=self._tell_of_an_end, args=[str(self.folder / "notify")], daemon=True).start()
             notify.settimeout(30)
@@ -124,7 +158,7 @@ class Demo:
             raise Failed(f"ebb serve ended at once:\n{self.daemon_says()}")
         if found := re.search(r"http://[^ \n]*:(\d+)", said):
             self.port = int(found.group(1))
-        say(f"   ready: http://127.0.0.1:{self.port} and {self.env['EBB_SERVER']}")
+        say(f"   ready: http://127.0.0.1:{self.port} and $DIR/ebb.sock")
 
     def _tell_of_an_end(self, notify):
         """A daemon that dies before it is ready must not be waited for."""
@@ -146,7 +180,7 @@ class Demo:
                  "--sidecar-ready", "reward=/health", "--", self.python, f"{digits}/train.py",
                  "data_path=digits", f"num_epochs={EPOCHS}", "reward_url={sidecar.reward.url}", "status_port={port}"]
         words[words.index("--sidecar") + 1] = "reward=" + words[words.index("--sidecar") + 1]
-        say(f"   $ ebb {shlex.join(words).replace(str(digits), 'digits').replace(self.python, 'python3')}")
+        self.show("ebb", *words)
         with Interrupted.later():
             self.terminals.append(Terminal(name, [str(self.bin / "ebb"), *words], self.env))
         return self.terminals[-1]
@@ -167,6 +201,7 @@ class Demo:
 
     def run(self):
         check = self.checks.that
+        say(INTRODUCTION.format(folder=self.folder))
         title(f"a daemon of its own, GPUs: {self.gpus}")
         self.start_daemon()
         count = len(self.json("devices")["gpus"])
@@ -208,6 +243,8 @@ class Demo:
         check(released <= start + 1e-6, "no GPU went to B before A's release was verified")
         check(start - stop < 10, "the gap is bounded by A's grace period")
 
+        for epoch in range(1, EPOCHS + 1):
+            b.expect(rf"epoch {epoch}/", 90)
         code = b.wait(90)
         title("B has learned")
         last = b.expect(rf"epoch {EPOCHS}/{EPOCHS} accuracy ([\d.]+) reward ([\d.]+)", 1)
@@ -224,16 +261,16 @@ class Demo:
     def proof(self, before, job_ports):
         """The three checks that a user can make by hand: processes, GPU memory, ports."""
         check = self.checks.that
-        say(f"   $ ps -eo pid,args | grep {self.folder}")
+        say("   $ ps -eo pid,args | grep $DIR")
         left = self.processes()
-        say("".join(f"   {line}\n" for line in left), end="")
+        self.show_output("\n".join(left).replace(str(self.folder), "$DIR"))
         check(len(left) == 1 and " serve " in left[0], "of all that ran, only the daemon is there")
         if before is None:
             say("   no nvidia-smi here: the GPUs are declared, there is no memory to look at")
         else:
             say("   $ nvidia-smi --query-gpu=index,memory.used --format=csv,noheader")
             after = gpu_memory()
-            say("".join(f"   {gpu}: {mib} MiB\n" for gpu, mib in after.items()), end="")
+            self.show_output("\n".join(f"{gpu}: {mib} MiB" for gpu, mib in after.items()))
             check(all(mib <= before[gpu] + 64 for gpu, mib in after.items()), "GPU memory is as it was before")
 
         say("   Ctrl+C at the daemon")
@@ -243,10 +280,10 @@ class Demo:
         check(code == 0, f"the daemon has ended: exit {code}")
         ports = [self.port, *sorted(set(job_ports))]
         words = ["lsof", "-nP", *(f"-i:{port}" for port in ports)]
-        say(f"   $ {shlex.join(words)}")
+        self.show(*words)
         found = subprocess.run(words, capture_output=True, text=True).stdout
         listeners = [line for line in found.splitlines() if "LISTEN" in line]
-        say("".join(f"   {line}\n" for line in listeners), end="")
+        self.show_output("\n".join(listeners))
         check(not listeners, f"ports {' '.join(map(str, ports))} are free")
         check(not self.processes(), "no process of the demo is left")
 
@@ -277,6 +314,25 @@ class Demo:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def lock(folder):
+    """An open file that holds the folder's lock, or None where somebody else does."""
+    try:
+        file = open(folder / "lock", "w")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return file
+    except OSError:
+        return None
+
+
+def remove_abandoned():
+    """What demos left that were killed: their folders, which nobody locks any more, neither they nor their
+    daemons."""
+    for folder in pathlib.Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        if (folder / "lock").exists() and folder.stat().st_uid == os.getuid() and (file := lock(folder)):
+            with file:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="./demo", description="The main job, on real input.")
     parser.add_argument("--bin", required=True, help="folder of the programs ebb and ebb-keeper")
@@ -305,8 +361,9 @@ def main():
                 demo.clean_up()
         except (Failed, OSError) as error:
             checks.that(False, f"the demo cleans up after itself: {error}")
-    title(f"{'all of it held' if not checks.failed else 'NOT TRUE: ' + '; '.join(checks.failed)} "
-          f"({time.monotonic() - started:.0f} s)")
+    seconds = f"{time.monotonic() - started:.0f} s"
+    title(f"NOT TRUE ({seconds}): {'; '.join(checks.failed)}" if checks.failed
+          else f"all of it held: {checks.looked_at} of {checks.looked_at} ({seconds})")
     return 1 if checks.failed else 0
 
 

@@ -39,6 +39,8 @@ class Help(unittest.TestCase):
                 done = self.ebb(*args)
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertTrue(done.stderr.startswith("ebb: "), done.stderr)
+        self.assertEqual(self.ebb("run", "--port", "1", "--", "true").stderr,
+                         "ebb: unknown option --port; 'ebb run --help' shows the options\n")
 
     def test_no_daemon_is_3(self):
         for args in (["ps"], ["status", "7f3a91c2"], ["submit", "true"], ["devices"], ["drain"]):

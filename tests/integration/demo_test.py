@@ -46,11 +46,31 @@ class Demo(unittest.TestCase):
     def test_interrupted_it_cleans_up_after_itself(self):
         process = subprocess.Popen(self.command(), env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    text=True, start_new_session=True)
+        said = self.until(process, "epoch 1/")
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=100)
+        self.assertEqual(process.returncode, -signal.SIGINT, said + rest)
+        self.assert_nothing_left()
+
+    def until(self, process, text):
         said = ""
         for line in process.stdout:
             said += line
-            if "epoch 1/" in line:
-                break
+            if text in line:
+                return said
+        self.fail(f"the demo ended without '{text}':\n{said}")
+
+    def test_killed_it_leaves_no_process_and_the_next_one_removes_the_rest(self):
+        process = subprocess.Popen(self.command(), env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True, start_new_session=True)
+        self.addCleanup(process.stdout.close)
+        self.until(process, "A | epoch 1/")
+        process.kill()
+        process.wait()
+        harness.wait_for(lambda: not processes_naming(self.tmp), 60, "the end of all that the demo had started")
+        process = subprocess.Popen(self.command(), env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True, start_new_session=True)
+        said = self.until(process, "ready:")
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=100)
         self.assertEqual(process.returncode, -signal.SIGINT, said + rest)

@@ -72,7 +72,7 @@ int devices_main(Words words) {
                                   .target = "/v1/devices/" + client::percent_encoded(device) + "/release"})
                   : client->get("/v1/devices");
   if (!body) return fail(body.error());
-  if (json) return print_json(*body), kDone;
+  if (json) return print_json(*body);
   const auto devices = client::Client::parse_answer<model::Devices>(*body);
   if (!devices) return fail(devices.error());
   return print(devices_text(*devices));

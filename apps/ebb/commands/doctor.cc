@@ -87,7 +87,7 @@ void look_at_gpus(std::vector<Finding>& findings) {
     findings.push_back({.name = "GPU driver",
                         .good = false,
                         .what = answer ? answer->error().message : "no answer",
-                        .todo = "install NVIDIA's driver, or declare GPUs: ebb serve --gpus declared:4"});
+                        .todo = "without one GPUs can be declared: ebb serve --gpus declared:4"});
     return;
   }
   const auto inventory = devices::take_inventory({}, *answer);

@@ -74,7 +74,6 @@ int logs_main(Words words) {
         client->frames({.target = target + query + start, .accept = std::string(model::kLogFramesType)},
                        [&printer](const model::LogFrame& frame) { return printer.take(frame); });
     if (printer.ended() || read) return kDone;
-    if (read.error().code == Errc::io) return kRefused;  // nobody reads our output any more
     // Broken in the middle: go on at the same byte. A daemon that is gone ends the command.
     if (read.error().code != Errc::unavailable || read.error().type == client::kNoDaemonType) {
       return fail(client::with_near_misses(*client, read.error(), *id));

@@ -17,7 +17,7 @@ int report_main(Words words) {
   if (!client) return fail(client.error());
   auto answer = ask_about_job(*client, id, "/report");
   if (!answer) return fail(answer.error());
-  if (json) return print_json(answer->body), kDone;
+  if (json) return print_json(answer->body);
   const auto report = client::Client::parse_answer<model::Report>(answer->body);
   if (!report) return fail(report.error());
   return print(verbose ? model::waterfall(*report) : model::one_line(*report) + '\n');

@@ -58,7 +58,7 @@ int run_main(Words words) {
     say(run.error().message);
     return client::submission_exit_status(run.error());
   }
-  if (options.dry_run()) return print_json(model::json_text(run->request)), kDone;
+  if (options.dry_run()) return print_json(model::json_text(run->request));
   run->quiet = quiet;
   run->sidecars = std::move(*specs);
   if (!run->sidecars.empty()) {

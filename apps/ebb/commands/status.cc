@@ -40,7 +40,7 @@ std::string status_text(const model::Job& job) {
   if (job.attempt > 0) line("attempt", std::to_string(job.attempt));
   line("tier", job.tier.value_or(""));
   if (job.owner && !model::is_terminal(job.state))
-    line("owner", job.owner->connected ? "connected" : "its lease is running out");
+    line("owner", job.owner->connected ? "connected" : "not connected");
   line("submitted", format_time(job.submitted_at));
   if (job.started_at) line("started", format_time(*job.started_at));
   if (job.ended_at) line("ended", format_time(*job.ended_at));
@@ -64,7 +64,7 @@ int status_main(Words words) {
   if (!client) return fail(client.error());
   auto answer = ask_about_job(*client, id, "");
   if (!answer) return fail(answer.error());
-  if (json) return print_json(answer->body), kDone;
+  if (json) return print_json(answer->body);
   const auto job = client::Client::parse_answer<model::Job>(answer->body);
   if (!job) return fail(job.error());
   return print(status_text(*job));

@@ -27,7 +27,7 @@ int submit_main(Words words) {
     say(request.error().message);
     return client::submission_exit_status(request.error());
   }
-  if (options.dry_run()) return print_json(model::json_text(*request)), kDone;
+  if (options.dry_run()) return print_json(model::json_text(*request));
   auto client = server.connect();
   if (!client) return fail(client.error());
   // The key makes a repeated request harmless: the daemon answers with the job that it made for the first.
@@ -40,7 +40,7 @@ int submit_main(Words words) {
     say(error.message);
     return client::submission_exit_status(error);
   }
-  if (json) return print_json(*answer), kDone;
+  if (json) return print_json(*answer);
   const auto job = client::Client::parse_answer<model::Job>(*answer);
   if (!job) return fail(job.error());
   return print(job->id.str() + '\n');

@@ -92,7 +92,7 @@ std::string users_text(const model::UserList& list) {
 // Prints the answer's key alone, so that `KEY=$(ebb user add NAME)` works.
 int print_key(const Result<std::string>& answer, bool json) {
   if (!answer) return fail(answer.error());
-  if (json) return print_json(*answer), kDone;
+  if (json) return print_json(*answer);
   const auto key = client::Client::parse_answer<model::UserKey>(*answer);
   if (!key) return fail(key.error());
   return print(key->api_key + '\n');
@@ -137,7 +137,7 @@ int user_main(Words words) {
   if (import->parsed()) return import_users(*client, file);
   auto body = revoke->parsed() ? client->call({.method = "DELETE", .target = one}) : client->get("/v1/users");
   if (!body) return fail(body.error());
-  if (json) return print_json(*body), kDone;
+  if (json) return print_json(*body);
   if (revoke->parsed()) return say(name + "'s key is revoked; jobs that run go on"), kDone;
   const auto users = client::Client::parse_answer<model::UserList>(*body);
   if (!users) return fail(users.error());

@@ -14,7 +14,7 @@ int why_main(Words words) {
   if (!client) return fail(client.error());
   auto answer = ask_about_job(*client, id, "/why");
   if (!answer) return fail(answer.error());
-  if (json) return print_json(answer->body), kDone;
+  if (json) return print_json(answer->body);
   const auto why = client::Client::parse_answer<model::Why>(answer->body);
   if (!why) return fail(why.error());
   std::string text = answer->id + " is " + std::string(model::name_of(why->state));

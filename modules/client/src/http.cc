@@ -1,6 +1,8 @@
 #include "ebb/client/http.h"
 
 #include <fcntl.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <array>
@@ -144,6 +146,17 @@ class Connection::Impl : public std::enable_shared_from_this<Impl> {
     }
   }
 
+  // A network that is cut says nothing. The kernel asks: after a minute of silence the connection breaks,
+  // also under a command that only listens (`ebb logs -f`).
+  void notice_silence() noexcept {
+    const int on = 1, idle_s = 30, every_s = 10, times = 3;
+    const int fd = socket.native_handle();
+    ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+  }
+
   Task<void> connect_tcp(error_code& error) {
     asio::ip::tcp::resolver resolver(socket.get_executor());
     asio::ip::tcp::resolver::results_type addresses;
@@ -164,6 +177,7 @@ class Connection::Impl : public std::enable_shared_from_this<Impl> {
       if (!error) {
         error_code ignored;
         socket.set_option(asio::ip::tcp::no_delay(true), ignored);
+        notice_silence();
         co_return;
       }
       if (expired) co_return;
@@ -340,7 +354,11 @@ bool Connection::usable() const noexcept {
 Error error_of(const Response& response) {
   if (response.content_type.starts_with("application/problem+json")) {
     if (const auto problem = model::from_json_text<model::Problem>(response.body)) {
-      return model::to_error(*problem);
+      Error error = model::to_error(*problem);
+      if (response.status == 401) {
+        error.message += "; the key goes into EBB_API_KEY, or into ~/.config/ebb/key (chmod 600)";
+      }
+      return error;
     }
   }
   const Errc code = response.status == 401   ? Errc::unauthenticated

@@ -17,7 +17,11 @@ Task<void> LogCopy::copy() {
   while (!ended_ && !error_) {
     auto connection = co_await context_.connect(std::chrono::seconds(5));
     const std::uint64_t before = next_;
-    if (connection) co_await read(*connection);
+    if (connection) {
+      connection_.emplace(std::move(*connection));
+      co_await read(*connection_);
+      connection_.reset();
+    }
     if (ended_ || error_) break;
     if (next_ != before) backoff.reset();
     if (job_over_ && ++tries_after_end == kTriesAfterEnd) {

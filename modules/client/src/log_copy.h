@@ -20,6 +20,11 @@ class LogCopy {
   /// The job is over: from now on a few failures in a row end it.
   void job_is_over() noexcept { job_over_ = true; }
 
+  /// Goes on over a new connection: the old one may be cut without a word, and would be waited for.
+  void connect_again() noexcept {
+    if (connection_) connection_->close();
+  }
+
   [[nodiscard]] bool done() const noexcept { return done_; }
   /// Why the rest of the output could not be had.
   [[nodiscard]] const std::optional<Error>& error() const noexcept { return error_; }
@@ -31,6 +36,7 @@ class LogCopy {
   std::string id_;
   Output& out_;
   Output& err_;
+  std::optional<Connection> connection_;  ///< while it is read
   std::uint64_t next_ = 0;
   bool job_over_ = false;
   bool ended_ = false;

@@ -11,7 +11,7 @@
 
 namespace ebb::client {
 
-Output::Output(boost::asio::io_context& io, int fd, std::function<void()> on_closed)
+Output::Output(boost::asio::io_context& io, int fd, std::function<void(int)> on_closed)
     : io_(io), fd_(fd), on_closed_(std::move(on_closed)), drained_(io) {
   struct stat status{};
   if (::fstat(fd, &status) != 0) {
@@ -59,9 +59,10 @@ void Output::flush() {
       wait_writable();
       break;
     } else if (errno != EINTR) {
+      const int error = errno;
       closed_ = true;
       written_ = queue_.size();
-      if (on_closed_) on_closed_();
+      if (on_closed_) on_closed_(error);
     }
   }
   if (written_ == queue_.size()) {

@@ -15,8 +15,9 @@ namespace ebb::client {
 /// changing the descriptor for those who share it. One coroutine waits in drain() at a time.
 class Output {
  public:
-  /// `fd` stays the caller's; `on_closed` is called once, when nobody reads any more.
-  Output(boost::asio::io_context& io, int fd, std::function<void()> on_closed);
+  /// `fd` stays the caller's; `on_closed` is called once, with the errno of the write that failed: EPIPE
+  /// where nobody reads any more.
+  Output(boost::asio::io_context& io, int fd, std::function<void(int error)> on_closed);
   ~Output();
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
@@ -24,7 +25,7 @@ class Output {
   void write(std::string_view bytes);
   /// Waits until at most `left` bytes are still to be written, or nobody reads, or the deadline.
   [[nodiscard]] Task<void> drain(std::size_t left, BootTime deadline);
-  /// Nobody reads: what is written is thrown away.
+  /// It cannot be written: what comes is thrown away.
   [[nodiscard]] bool closed() const noexcept { return closed_; }
 
  private:
@@ -43,7 +44,7 @@ class Output {
   std::size_t written_ = 0;  ///< of queue_
   bool waiting_ = false;
   bool closed_ = false;
-  std::function<void()> on_closed_;
+  std::function<void(int error)> on_closed_;
   Bell drained_;
 };
 

@@ -38,7 +38,10 @@ Task<void> OwnerStream::open_and_read(Connection& connection) {
     if (opened->status != 503) error_ = error_of(*opened);
     co_return;
   }
-  if (lost_since_) context_.say("the server is back");
+  if (lost_since_) {
+    context_.say("the server is back");
+    if (on_back) on_back();
+  }
   lost_since_.reset();
   backoff_.reset();
   context_.changed.ring();

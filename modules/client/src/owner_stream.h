@@ -21,6 +21,8 @@ class OwnerStream {
   /// with. on_job is called with each picture of the job.
   Task<void> follow(Connection first);
   std::function<void(const model::Job&)> on_job;
+  /// Called when a server that was lost is found again.
+  std::function<void()> on_back;
 
   [[nodiscard]] const std::optional<model::Report>& report() const noexcept { return report_; }
   [[nodiscard]] const std::optional<Error>& error() const noexcept { return error_; }

@@ -6,7 +6,9 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <deque>
 #include <exception>
 
 #include "ebb/base/ids.h"
@@ -27,6 +29,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr int kServerLost = 125;
+constexpr Duration kServerFound = std::chrono::seconds(5);
 constexpr Duration kSubmitDeadline = std::chrono::seconds(30);
 
 // One `ebb run`, from its first side process to its last line. live() is its state machine:
@@ -41,7 +44,11 @@ class RunSession {
   RunSession(asio::io_context& io, RunOptions options)
       : options_(std::move(options)),
         context_(io),
-        out_(io, STDOUT_FILENO, [this] { signals_.pretend(SIGPIPE); }),
+        out_(io, STDOUT_FILENO,
+             [this](int error) {
+               write_error_ = error;
+               signals_.pretend(SIGPIPE);
+             }),
         err_(io, STDERR_FILENO, nullptr),
         signals_(context_),
         sidecars_(context_) {
@@ -63,11 +70,8 @@ class RunSession {
     end = co_await run();
     // Nobody may keep us from stopping the side processes, so this comes before the last of the output.
     co_await sidecars_.stop();
-    const BootTime patience = end.signal == 0 && !signals_.received()
-                                  ? BootTime::max()
-                                  : BootClock::now() + std::chrono::seconds(2);
-    co_await flush(out_, patience);
-    co_await flush(err_, patience);
+    co_await flush(out_);
+    co_await flush(err_);
     if (signals_.received()) end = {.status = 128 + signals_.received(), .signal = signals_.received()};
     context_.io.stop();
   }
@@ -75,14 +79,17 @@ class RunSession {
  private:
   Task<RunEnd> run() {
     if (auto prepared = co_await prepare(); !prepared) co_return refused(prepared.error());
-    if (signals_.received()) co_return RunEnd{};
+    if (signals_.received()) {
+      context_.say(lifecycle::signal_name(signals_.received()) + ": there is no job yet");
+      co_return RunEnd{};
+    }
     auto submitted = co_await submit();
     if (!submitted) co_return refused(submitted.error());
     co_return co_await follow(std::move(*submitted));
   }
 
   RunEnd refused(const Error& error) {
-    if (!signals_.received()) complain(error);
+    complain(error);
     return {.status = submission_exit_status(error), .signal = 0};
   }
 
@@ -90,6 +97,12 @@ class RunSession {
   void complain(const Error& error) { err_.write("ebb: " + printable(error.message) + '\n'); }
 
   Task<Result<void>> prepare() {
+    if (!options_.sidecars.empty()) {
+      // They may take minutes to come up: that there is nobody to give the job to is said before.
+      const auto connection = co_await context_.connect(kServerFound);
+      if (!connection) co_return connection.error();
+      context_.endpoints = {connection->endpoint()};
+    }
     if (auto started = sidecars_.start(options_.sidecars, options_.expand, options_.keeper); !started) {
       co_return started.error();
     }
@@ -114,7 +127,11 @@ class RunSession {
     });
     std::optional<BootTime> limit;
     while (!answer_) {
-      if (signals_.received() && !limit) limit = BootClock::now() + kCancelLimit;
+      if (signals_.received() && !limit) {
+        limit = BootClock::now() + kCancelLimit;
+        context_.say(lifecycle::signal_name(signals_.received()) +
+                     ": waiting for the server to say whether there is a job (Ctrl+C again: leave now)");
+      }
       if (limit && BootClock::now() >= *limit) {
         co_return Error{
             .code = Errc::timeout,
@@ -134,7 +151,7 @@ class RunSession {
                           .headers = {{"Idempotency-Key", random_hex(16)}}};
     // A connection that breaks before the answer leaves open whether there is a job: the same key asks again.
     for (int attempt = 1;; ++attempt) {
-      auto connection = co_await context_.connect(std::chrono::seconds(5));
+      auto connection = co_await context_.connect(kServerFound);
       if (!connection) {
         answer_.emplace(connection.error());
         co_return;
@@ -158,18 +175,23 @@ class RunSession {
   Task<RunEnd> follow(Submitted submitted) {
     id_ = submitted.job.id.str();
     const bool local = context_.endpoints.front().kind == Endpoint::Kind::socket;
-    const double lease = options_.request.owner->lease_s.value_or(15);
+    const double lease = submitted.job.owner ? submitted.job.owner->lease_s : 15;
     // Pings come each quarter of the lease.
-    const Duration silence = std::max(from_seconds(lease * 2), Duration(std::chrono::seconds(2)));
+    const Duration silence = std::max(from_seconds(lease / 2), Duration(std::chrono::seconds(2)));
     OwnerStream& owner = owner_.emplace(context_, id_, silence, local ? kServerSought : from_seconds(lease));
     LogCopy& log = log_.emplace(context_, id_, out_, err_);
-    owner.on_job = [this](const model::Job& job) { progress_.show(job, context_.say); };
+    owner.on_back = [&log] { log.connect_again(); };
+    owner.on_job = [this](const model::Job& job) {
+      progress_.show(job, BootClock::now(), context_.say);
+      context_.changed.ring();
+    };
     spawn(owner.follow(std::move(submitted.connection)));
     spawn(log.copy());
 
     std::optional<BootTime> leave;  // interrupted: when to go without an answer
     while (!owner.report() && !owner.error()) {
       sidecars_.say_ended();
+      if (!cancelling_) progress_.say_place(BootClock::now(), context_.say);
       if (signals_.received() && !cancelling_) begin_cancel();
       const bool unheard = cancelling_ && (!cancel_answered_ || owner.lost_since());
       if (!unheard) leave.reset();
@@ -187,6 +209,7 @@ class RunSession {
         co_return RunEnd{.status = kServerLost, .signal = 0};
       }
       BootTime wake = leave.value_or(BootClock::now() + std::chrono::hours(1));
+      if (const auto due = progress_.due(); due && !cancelling_) wake = std::min(wake, *due);
       if (owner.lost_since()) wake = std::min(wake, *owner.lost_since() + owner.sought());
       co_await context_.changed.wait(wake);
     }
@@ -220,8 +243,14 @@ class RunSession {
   void begin_cancel() {
     cancelling_ = true;
     const std::string name = lifecycle::signal_name(signals_.received());
-    context_.say((signals_.pretended() ? "nobody reads the output any more" : name) + ": cancelling " + id_ +
-                 (signals_.pretended() ? "" : " (Ctrl+C again: leave now, the daemon goes on releasing)"));
+    if (!signals_.pretended()) {
+      context_.say(name + ": cancelling " + id_ + " (Ctrl+C again: leave now, the daemon goes on releasing)");
+    } else if (write_error_ == EPIPE) {
+      context_.say("nobody reads the output any more: cancelling " + id_);
+    } else {
+      complain(errno_error(write_error_, "cannot write the output"));
+      context_.say("cancelling " + id_);
+    }
     spawn(cancel(name));
   }
 
@@ -251,7 +280,23 @@ class RunSession {
     (void)co_await connection->exchange(std::move(request), kDeadline);
   }
 
-  static Task<void> flush(Output& output, BootTime deadline) { co_await output.drain(0, deadline); }
+  // Without an interruption for as long as the reader takes; interrupted, the end may be cut.
+  Task<void> flush(Output& output) {
+    bool& drained = drained_.emplace_back(false);
+    spawn(drain(output, drained));
+    std::optional<BootTime> limit;
+    while (!drained) {
+      if (signals_.received() && !limit) limit = BootClock::now() + std::chrono::seconds(2);
+      if (limit && BootClock::now() >= *limit) co_return;
+      co_await context_.changed.wait(limit.value_or(BootClock::now() + std::chrono::hours(1)));
+    }
+  }
+
+  Task<void> drain(Output& output, bool& drained) {
+    co_await output.drain(0, BootTime::max());
+    drained = true;
+    context_.changed.ring();
+  }
 
   void spawn(Task<void> task) {
     asio::co_spawn(context_.io, std::move(task), [](std::exception_ptr failure) {
@@ -270,7 +315,9 @@ class RunSession {
   std::optional<Result<Submitted>> answer_;
   std::optional<OwnerStream> owner_;
   std::optional<LogCopy> log_;
+  std::deque<bool> drained_;
   std::string id_;
+  int write_error_ = 0;
   bool cancelling_ = false;
   bool cancel_answered_ = false;
 };

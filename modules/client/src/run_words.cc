@@ -1,21 +1,18 @@
 #include "run_words.h"
 
+#include <utility>
+
 #include "ebb/lifecycle/signals.h"
 #include "ebb/model/json.h"
 
 namespace ebb::client {
+namespace {
 
-void Progress::show(const model::Job& job, const std::function<void(std::string_view)>& say) {
-  if (job.state == model::JobState::queued && job.why) {
-    std::string text = "job " + job.id.str() + " is queued";
-    if (job.position) text += ", position " + std::to_string(*job.position);
-    text += ": " + *job.why;
-    if (text != queued_) say(text);
-    queued_ = std::move(text);
-  }
-  if (job.state != model::JobState::running || running_) return;
-  running_ = true;
-  std::string text = "job " + job.id.str() + " runs";
+constexpr Duration kPlaceEvery = std::chrono::seconds(10);
+
+// " on GPU 0 1, port 38001"
+std::string where(const model::Job& job) {
+  std::string text;
   const auto list = [&text](std::string_view before, const std::vector<int>& numbers) {
     if (numbers.empty()) return;
     text += before;
@@ -23,7 +20,38 @@ void Progress::show(const model::Job& job, const std::function<void(std::string_
   };
   list(" on GPU", job.gpu_ids);
   list(job.ports.size() > 1 ? ", ports" : ", port", job.ports);
-  say(text);
+  return text;
+}
+
+}  // namespace
+
+void Progress::show(const model::Job& job, BootTime now, const Say& say) {
+  unsaid_.clear();
+  const std::string name = "job " + job.id.str();
+  if (job.state == model::JobState::queued && job.why) {
+    unsaid_ = name + " is queued";
+    if (job.position) unsaid_ += ", position " + std::to_string(*job.position);
+    unsaid_ += ": " + *job.why;
+    if (unsaid_ == said_) unsaid_.clear();
+    say_place(now, say);
+  } else if (job.state == model::JobState::starting && job.spec.ready && !starting_) {
+    starting_ = true;
+    say(name + " starts" + where(job) + "; it runs once " + job.spec.ready->path + " answers");
+  } else if (job.state == model::JobState::running && !running_) {
+    running_ = true;
+    say(name + " runs" + where(job));
+  }
+}
+
+void Progress::say_place(BootTime now, const Say& say) {
+  if (unsaid_.empty() || now < next_place_) return;
+  say(unsaid_);
+  said_ = std::exchange(unsaid_, {});
+  next_place_ = now + kPlaceEvery;
+}
+
+std::optional<BootTime> Progress::due() const {
+  return unsaid_.empty() ? std::nullopt : std::optional(next_place_);
 }
 
 std::string end_words(const model::Report& report) {
@@ -32,8 +60,10 @@ std::string end_words(const model::Report& report) {
   std::string text = "job " + report.job.str() + ' ';
   const bool failed = reason.kind == model::StopKind::failed;
   text += failed ? "failed" : "ended: " + std::string(model::name_of(reason.kind));
-  if (reason.by && !failed) text += " by " + *reason.by;
-  if (reason.detail) {
+  if (reason.by && reason.kind == model::StopKind::cancelled) text += " by " + *reason.by;
+  if (failed && report.exit.signal) {
+    text += ": " + lifecycle::signal_name(*report.exit.signal);
+  } else if (reason.detail) {
     text += ": " + *reason.detail;
   } else if (report.exit.signal) {
     text += ": " + lifecycle::signal_name(*report.exit.signal);

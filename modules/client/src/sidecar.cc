@@ -16,6 +16,7 @@
 #include "ebb/base/files.h"
 #include "ebb/lifecycle/signals.h"
 #include "ebb/process/log_reader.h"
+#include "ebb/process/orphans.h"
 #include "ebb/process/proc.h"
 #include "ebb/process/spawn.h"
 
@@ -29,6 +30,9 @@ constexpr int kKeeperExitMs = 1000;
 
 constexpr std::uint64_t kLogLimit = 64 << 20;
 
+// By which all that a side process starts is known.
+std::string mark_of(const Sidecar::Launch& launch) { return "EBB_SIDECAR=" + launch.folder; }
+
 mode_t current_umask() {
   if (const auto status = process::read_proc_status(::getpid()); status && status->umask)
     return *status->umask;
@@ -40,6 +44,8 @@ process::LaunchSpec launch_spec(const Sidecar::Launch& launch) {
   spec.label = launch.name;
   spec.argv = {"/bin/bash", "-c", launch.command};
   for (char** variable = environ; *variable != nullptr; ++variable) spec.env.emplace_back(*variable);
+  std::erase_if(spec.env, [](const std::string& word) { return word.starts_with("EBB_SIDECAR="); });
+  spec.env.push_back(mark_of(launch));
   std::error_code error;
   spec.workdir = std::filesystem::current_path(error).string();
   spec.umask = current_umask();
@@ -64,6 +70,7 @@ class Sidecar::Impl : public std::enable_shared_from_this<Impl> {
        std::function<void()> on_change)
       : name(launch.name),
         log_dir(launch.folder + "/log"),
+        mark_(mark_of(launch)),
         keeper_(std::move(keeper)),
         readable_(io, keeper_.link.fd()),
         changed_(std::move(on_change)) {}
@@ -75,8 +82,7 @@ class Sidecar::Impl : public std::enable_shared_from_this<Impl> {
     {
       const process::KeeperLink closed = std::move(keeper_.link);
     }
-    pollfd exited{.fd = keeper_.pidfd.get(), .events = POLLIN, .revents = 0};
-    if (::poll(&exited, 1, kKeeperExitMs) == 1) (void)process::reap_keeper(keeper_);
+    if (keeper_exits()) (void)process::reap_keeper(keeper_);
   }
 
   void listen() {
@@ -112,6 +118,8 @@ class Sidecar::Impl : public std::enable_shared_from_this<Impl> {
       }
     }
     if (received->closed) {
+      // The leader has died with it; the rest has come to us, where we are a subreaper.
+      if (keeper_exits()) (void)process::kill_orphans(std::span(&mark_, 1));
       return finish(Error{.code = Errc::internal, .message = "its keeper died", .pointer = {}, .type = {}});
     }
     if (changed_) changed_();
@@ -124,6 +132,12 @@ class Sidecar::Impl : public std::enable_shared_from_this<Impl> {
     if (changed_) changed_();
   }
 
+  [[nodiscard]] bool keeper_exits() const {
+    pollfd exited{.fd = keeper_.pidfd.get(), .events = POLLIN, .revents = 0};
+    return ::poll(&exited, 1, kKeeperExitMs) == 1;
+  }
+
+  std::string mark_;
   process::StartedKeeper keeper_;
   asio::posix::stream_descriptor readable_;
   std::function<void()> changed_;

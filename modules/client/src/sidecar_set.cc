@@ -1,5 +1,7 @@
 #include "sidecar_set.h"
 
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include <boost/asio/co_spawn.hpp>
@@ -61,6 +63,9 @@ std::string foreign_listener(int port) {
 Result<void> SidecarSet::start(const std::vector<SidecarSpec>& specs, bool expand,
                                const std::string& keeper) {
   if (specs.empty()) return {};
+  // What is left where a keeper is killed comes to us, to be ended, and is no zombie afterwards.
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  ::signal(SIGCHLD, SIG_IGN);
   auto folder = SidecarFolder::make();
   if (!folder) return folder.error();
   folder_.emplace(std::move(*folder));
@@ -164,10 +169,11 @@ bool SidecarSet::up() {
   return all;
 }
 
-std::optional<Error> SidecarSet::failure() const {
+std::optional<Error> SidecarSet::failure() {
   for (const auto& member : members_) {
     if (member->failure) return member->failure;
     if (member->process->end()) {
+      member->said_ended = true;
       return failed(with_output(
           "side process " + member->spec.name + " ended before the job: " + member->process->end_text(),
           *member->process));

@@ -22,8 +22,8 @@ class SidecarSet {
   [[nodiscard]] const SidecarUrls& urls() const noexcept { return urls_; }
   /// Whether all of them are up: started, and answering where that was asked for. Says each as it comes up.
   [[nodiscard]] bool up();
-  /// Why one of them will not come up.
-  [[nodiscard]] std::optional<Error> failure() const;
+  /// Why one of them will not come up; how that one ended is said with it.
+  [[nodiscard]] std::optional<Error> failure();
   /// Says which have ended by themselves since it was last asked.
   void say_ended();
   /// TERM, two seconds, kill; returns when all are gone, and says how each ended.

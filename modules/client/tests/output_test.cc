@@ -8,7 +8,9 @@
 #include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <cerrno>
 #include <csignal>
+#include <vector>
 
 namespace ebb::client {
 namespace {
@@ -68,16 +70,26 @@ TEST(Output, TellsOnceThatNobodyReads) {
   ::signal(SIGPIPE, SIG_IGN);
   boost::asio::io_context io;
   Ends ends = make_pipe();
-  int told = 0;
-  Output output(io, ends.writer.get(), [&told] { ++told; });
+  std::vector<int> told;
+  Output output(io, ends.writer.get(), [&told](int error) { told.push_back(error); });
   output.write("a");
   EXPECT_FALSE(output.closed());
   ends.reader.reset();
   output.write("b");
   output.write("c");
   EXPECT_TRUE(output.closed());
-  EXPECT_EQ(told, 1);
+  EXPECT_EQ(told, std::vector<int>{EPIPE});
   ::signal(SIGPIPE, SIG_DFL);
+}
+
+TEST(Output, TellsWhyItCannotWrite) {
+  boost::asio::io_context io;
+  const UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  std::vector<int> told;
+  Output output(io, full.get(), [&told](int error) { told.push_back(error); });
+  output.write("a");
+  EXPECT_TRUE(output.closed());
+  EXPECT_EQ(told, std::vector<int>{ENOSPC});
 }
 
 TEST(Output, OfAClosedDescriptorIsThrownAway) {

@@ -12,7 +12,7 @@ namespace ebb::client {
 
 /// What `ebb run` was asked for.
 struct RunOptions {
-  model::JobRequest request;  ///< its `owner` names the lease
+  model::JobRequest request;  ///< with an `owner`
   std::vector<SidecarSpec> sidecars;
   bool expand = true;  ///< replace {sidecar.NAME.url} here; the daemon replaces the rest
   bool quiet = false;  ///< none of Ebb's own lines but errors

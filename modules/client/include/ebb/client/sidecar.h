@@ -58,6 +58,9 @@ class SidecarFolder {
 /// One side process under its own keeper, which ends it when told, and by itself when this process goes,
 /// whatever way. Its output is drained for ever into a log of limited size. The thread of the io_context.
 ///
+/// A keeper that is killed cannot end it: then this process does, if it is a subreaper, and must reap what it
+/// killed.
+///
 /// States: starting → running → ended; starting → ended when it cannot be started. Destroyed before its end:
 /// the keeper sees the connection close, and ends it.
 class Sidecar {
