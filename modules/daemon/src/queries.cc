@@ -8,12 +8,10 @@
 #include "refusal.h"
 
 namespace ebb::daemon {
+
 Error no_such_job(JobId id) {
   return refused(Errc::not_found, "no job " + id.str() + "; 'ebb ps -a' lists all", "no-such-job");
 }
-
-}  // namespace
-
 Error not_yours(JobId id) {
   return refused(Errc::forbidden, "job " + id.str() + " is not yours", "not-yours");
 }
@@ -182,8 +180,6 @@ Result<model::Report> Daemon::report(const Caller& caller, JobId id) const {
   if (*report) return std::move(**report);
   return refused(Errc::not_found, "job " + id.str() + " has not ended; its report comes with its end",
                  "no-such-report");
-}  // namespace
-
 }
 
 Result<std::filesystem::path> Daemon::log_folder(const Caller& caller, JobId id) const {
