@@ -30,6 +30,28 @@ option(EBB_FUZZ "Build the libFuzzer targets" OFF)
 if(EBB_SANITIZE)
   add_compile_options(-fsanitize=${EBB_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${EBB_SANITIZE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # With a sanitizer's calls in between, g++ no longer sees which alternative of a std::variant is alive. And it
+    # warns of Asio's fences, which ThreadSanitizer does not know; what they order is under a mutex too.
+    add_compile_options(-Wno-maybe-uninitialized)
+    if(EBB_SANITIZE MATCHES thread)
+      add_compile_options(-Wno-tsan)
+    elseif(EBB_SANITIZE MATCHES undefined)
+      add_compile_options(-O0)  # optimizing what UBSan puts in takes longer than all the rest
+    endif()
+  endif()
+  if(NOT EBB_FUZZ)
+    # Anybody's, since programs run as several users.
+    file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/reports")
+    file(CHMOD "${CMAKE_BINARY_DIR}/reports"
+         PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_WRITE GROUP_EXECUTE
+                     WORLD_READ WORLD_WRITE WORLD_EXECUTE)
+    add_library(ebb_sanitizer_options OBJECT "${CMAKE_CURRENT_LIST_DIR}/sanitizer_options.c")
+    target_compile_definitions(ebb_sanitizer_options PRIVATE
+      EBB_SANITIZER_REPORTS="${CMAKE_BINARY_DIR}/reports")
+    link_libraries(
+      "$<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:$<TARGET_OBJECTS:ebb_sanitizer_options>>")
+  endif()
 endif()
 
 # A compiler cache where there is one: a rebuild after switching branches then costs seconds.

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Counts what ctest ran, from its JUnit file, and names every failure and every skip with its reason.
 
-    test_summary.py JUNIT.xml...
+    test_summary.py JUNIT.xml [REPORT...]
 
-A Python script that runs many unittest cases is one ctest test; here each of its cases counts. The last line is
+A Python script that runs many unittest cases is one ctest test; here each of its cases counts. Each REPORT of a
+sanitizer is a failure too. The last line is
 `N passed, N failed, N skipped`; exit 1 when anything failed or nothing passed.
 """
 
@@ -58,9 +59,10 @@ class Count:
 
 def main() -> int:
     count = Count()
-    for path in sys.argv[1:]:
-        for case in ElementTree.parse(path).getroot().iter("testcase"):
-            count.add(case)
+    junit, *reports = sys.argv[1:]
+    for case in ElementTree.parse(junit).getroot().iter("testcase"):
+        count.add(case)
+    count.failed += [f"a sanitizer's report: {report}" for report in reports]
     for name in count.failed:
         print(f"failed: {name}")
     for name, reason in count.skipped:

@@ -132,7 +132,7 @@ Task<void> Connection::serve() {
   const auto self = shared_from_this();
   try {
     for (bool more = true; more && !gone_ && !core_.draining();) more = co_await one_request();
-  } catch (const boost::system::system_error&) {
+  } catch (const boost::system::system_error&) {  // NOLINT(bugprone-empty-catch)
     // The socket was closed under it.
   } catch (const std::exception& error) {
     spdlog::error("a request was abandoned: {}", error.what());

@@ -214,7 +214,8 @@ Core::Admission Core::admit(Connection& connection, Request& request) {
     return admission;
   }
   request.target = std::move(*target);
-  if ((admission.refusal = check_source(connection, request))) return admission;
+  admission.refusal = check_source(connection, request);
+  if (admission.refusal) return admission;
   if (request.method == "OPTIONS" && !request.answer_headers.empty()) {
     admission.refusal = cors_preflight();
     return admission;
