@@ -7,7 +7,7 @@ from harness import wait_for
 
 
 class History(harness.Case):
-    def run_jobs(self, d, count, command=("true",)):
+    def run_jobs(self, d, count, command=("echo", "said")):
         ids = [d.submit(command, workdir="/")["id"] for _ in range(count)]
         for job in ids:
             d.wait_state(job)
@@ -100,7 +100,7 @@ class History(harness.Case):
         d = self.daemon(config='[history]\njobs = 5\nmin_age = "0s"\n')
         everything = []
         for _ in range(4):
-            everything += [d.submit(["true"], workdir="/")["id"] for _ in range(10)]
+            everything += [d.submit(["echo", "said"], workdir="/")["id"] for _ in range(10)]
             wait_for(lambda: d.job(everything[-10]).get("state") in (*harness.TERMINAL, None), what="some ended")
             d.signal(signal.SIGKILL)
             d.process.wait()

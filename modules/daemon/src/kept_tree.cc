@@ -116,7 +116,10 @@ void KeptTree::lost(KeeperSession::Loss how) {
 
 void KeptTree::kill(KeeperLoss loss) {
   if (lost_) return;
-  LostTree::Tree tree{.attempt = id_, .cgroup = processes_->cgroup(), .init = std::move(init_pidfd_)};
+  LostTree::Tree tree{.attempt = id_,
+                      .cgroup = processes_->cgroup(),
+                      .init = std::move(init_pidfd_),
+                      .leader = processes_->leader()};
   lost_.emplace(context_, std::move(tree), context_.config.jobs.kill_timeout,
                 [this, loss = std::move(loss)](bool empty, const std::string& how) {
                   if (end_ && !empty) return;  // the keeper had told of these survivors

@@ -31,7 +31,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
  public:
   Hunt(Context& context, Tree tree, Done done)
       : tree_(std::move(tree)),
-        orphans_(process::attempt_marks(tree_.attempt)),
+        orphans_(process::attempt_marks(tree_.attempt), tree_.leader),
         done_(std::move(done)),
         limit_(context.io),
         pause_(context.io),

@@ -18,6 +18,7 @@ class LostTree {
     AttemptId attempt;
     std::string cgroup;  ///< empty: none
     UniqueFd init;       ///< pidfd of the namespace's init; empty: none
+    pid_t leader = 0;    ///< as the keeper told it; 0: not known
   };
   /// Whether the tree was found empty, and how that was found or what is left.
   using Done = std::function<void(bool empty, std::string how)>;

@@ -96,7 +96,20 @@ std::size_t Orphans::sweep() {
   return killed_.size();
 }
 
+void Orphans::reap_leader() {
+  if (leader_ == 0) return;
+  const auto stat = read_proc_stat(leader_);
+  // A child of ours that leads a session is a job's: whatever else has this number, we did not start it so.
+  if (stat && !stat->gone()) return;
+  siginfo_t info{};
+  if (stat && stat->ppid == ::getpid() && stat->session == leader_) {
+    ::waitid(P_PID, static_cast<id_t>(leader_), &info, WEXITED | WNOHANG);
+  }
+  leader_ = 0;
+}
+
 void Orphans::reap() {
+  reap_leader();
   const pid_t self = ::getpid();
   std::erase_if(killed_, [&](const auto& entry) {
     siginfo_t info{};

@@ -159,20 +159,25 @@ std::variant<Executed, int> execute(const std::string& program, std::string firs
   return executed;
 }
 
+// A keeper of its own program, with what it is given.
+Result<StartedKeeper> start_endowed(Endowment given, const LaunchSpec& spec, const KeeperLaunch& launch) {
+  std::vector<int> inherited = {given.spec.get(), given.theirs.get(), launch.owner, given.folder.get()};
+  inherited.insert(inherited.end(), launch.locks.begin(), launch.locks.end());
+  std::string numbers;
+  for (const int fd : inherited) numbers += (numbers.empty() ? "" : ",") + std::to_string(fd);
+  auto executed = execute(launch.program, spec.label, numbers, inherited, given.group.get());
+  if (const int* error = std::get_if<int>(&executed)) return cannot_start(*error, spec, launch.program);
+  auto& keeper = std::get<Executed>(executed);
+  return StartedKeeper{
+      .pidfd = std::move(keeper.pidfd), .pid = keeper.pid, .link = KeeperLink(std::move(given.ours))};
+}
+
 }  // namespace
 
 Result<StartedKeeper> start_keeper(const LaunchSpec& spec, const KeeperLaunch& launch) {
   auto given = endow(spec, launch.locks.size());
   if (!given) return std::move(given).error();
-  std::vector<int> inherited = {given->spec.get(), given->theirs.get(), launch.owner, given->folder.get()};
-  inherited.insert(inherited.end(), launch.locks.begin(), launch.locks.end());
-  std::string numbers;
-  for (const int fd : inherited) numbers += (numbers.empty() ? "" : ",") + std::to_string(fd);
-  auto executed = execute(launch.program, spec.label, numbers, inherited, given->group.get());
-  if (const int* error = std::get_if<int>(&executed)) return cannot_start(*error, spec, launch.program);
-  auto& keeper = std::get<Executed>(executed);
-  return StartedKeeper{
-      .pidfd = std::move(keeper.pidfd), .pid = keeper.pid, .link = KeeperLink(std::move(given->ours))};
+  return start_endowed(std::move(*given), spec, launch);
 }
 
 Result<void> KeeperStarter::start_nursery() {
@@ -228,7 +233,7 @@ Result<StartedKeeper> KeeperStarter::start(const LaunchSpec& spec, std::span<con
   if (!ask()) {
     // Not there yet, or lost before it took the request: only then may the request be made again.
     end_nursery();
-    if (!start_nursery() || !ask()) return start_keeper(spec, launch);
+    if (!start_nursery() || !ask()) return start_endowed(std::move(*given), spec, launch);
   }
   NurseryAnswer answer;
   std::vector<UniqueFd> pidfd;

@@ -226,20 +226,23 @@ TEST_P(KeeperInTier, LeavesNothingWhenItIsKilled) {
   attempt.spec.env.push_back("EBB_ATTEMPT=" + number);
   start(attempt);
   ASSERT_EQ(post.line(), "ready");
+  const auto started = attempt.wait<Started>();
+  ASSERT_TRUE(started.has_value());
   attempt.kill_keeper();
   EXPECT_EQ(attempt.wait_for_keeper(), SIGKILL);
   // Without a PID namespace the kernel ends the leader only; the rest is the daemon's.
   if (GetParam().cgroup && !GetParam().pidns) {
     ASSERT_TRUE(kill_cgroup(attempt.spec.cgroup).ok());
   } else if (!GetParam().pidns) {
-    Orphans orphans({"EBB_ATTEMPT=" + number});
+    Orphans orphans({"EBB_ATTEMPT=" + number}, started->leader_pid);
     EXPECT_FALSE(orphans.find().empty());
     const BootTime deadline = BootClock::now() + 20s;
     while (orphans.sweep() > 0 && BootClock::now() < deadline) std::this_thread::yield();
   }
   EXPECT_TRUE(none_left_with(number));
   if (GetParam().cgroup || GetParam().pidns) {
-    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+    // The kernel's work, some of which, such as the namespace's init, ends a moment later.
+    while (::waitpid(-1, nullptr, 0) > 0) {
     }
   }
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a zombie is left";

@@ -23,7 +23,10 @@ namespace ebb::process {
 /// subreaper since before the keeper's start, or nothing comes to it. One thread at a time.
 class Orphans {
  public:
-  explicit Orphans(std::vector<std::string> marks) : marks_(std::move(marks)) {}
+  /// `leader`: the pid of the one that its keeper's death has ended, or 0; come to this process, it is
+  /// reaped.
+  explicit Orphans(std::vector<std::string> marks, pid_t leader = 0)
+      : marks_(std::move(marks)), leader_(leader) {}
 
   /// Those that live now. Environments that may not be read (another user's) do not count.
   [[nodiscard]] std::vector<Survivor> find() const;
@@ -38,8 +41,10 @@ class Orphans {
   };
   [[nodiscard]] std::vector<Found> look() const;
   void reap();
+  void reap_leader();
 
   std::vector<std::string> marks_;
+  pid_t leader_;
   std::map<pid_t, UniqueFd> killed_;  // pidfds of those that have not been seen to go
 };
 
