@@ -23,6 +23,8 @@ add_compile_options(-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wsh
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 takes the allocation of a coroutine's frame by Asio for a mismatch with its deallocation.
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-mismatched-new-delete>)
+  # Nor does it see, optimizing or with a sanitizer's calls in between, which alternative of a std::variant is alive.
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>)
 endif()
 
 set(EBB_SANITIZE "" CACHE STRING "Sanitizers for every target, as in -fsanitize=")
@@ -31,10 +33,8 @@ if(EBB_SANITIZE)
   add_compile_options(-fsanitize=${EBB_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${EBB_SANITIZE})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    # With a sanitizer's calls in between, g++ no longer sees which alternative of a std::variant is alive. And it
-    # warns of Asio's fences, which ThreadSanitizer does not know; what they order is under a mutex too.
-    add_compile_options(-Wno-maybe-uninitialized)
     if(EBB_SANITIZE MATCHES thread)
+      # g++ warns of Asio's fences, which ThreadSanitizer does not know; what they order is under a mutex too.
       add_compile_options(-Wno-tsan)
     elseif(EBB_SANITIZE MATCHES undefined)
       add_compile_options(-O0)  # optimizing what UBSan puts in takes longer than all the rest
