@@ -23,8 +23,10 @@ add_compile_options(-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wsh
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 takes the allocation of a coroutine's frame by Asio for a mismatch with its deallocation.
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-mismatched-new-delete>)
-  # Nor does it see, optimizing or with a sanitizer's calls in between, which alternative of a std::variant is alive.
-  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>)
+  # Nor does it see, optimizing fully or with a sanitizer's calls in between, which alternative of a variant is alive.
+  if(CMAKE_BUILD_TYPE STREQUAL "Release" OR EBB_SANITIZE)
+    add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>)
+  endif()
 endif()
 
 set(EBB_SANITIZE "" CACHE STRING "Sanitizers for every target, as in -fsanitize=")
