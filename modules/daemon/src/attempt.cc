@@ -34,7 +34,6 @@ Attempt::Attempt(Context& context, AttemptId id, std::shared_ptr<const store::Jo
 Attempt::~Attempt() { quarantine_->stop(); }
 
 // ---- devices
-// -------------------------------------------------------------------------------------------------
 
 void Attempt::acquire() {
   locks_->acquire([self = shared_from_this()](AttemptLocks::Refusals refusals) {
@@ -54,7 +53,6 @@ void Attempt::abandon() {
 }
 
 // ---- start
-// ---------------------------------------------------------------------------------------------------
 
 void Attempt::start(std::map<std::string, std::string> secret_env, int owner) {
   auto spec =
@@ -102,7 +100,6 @@ void Attempt::begin_readiness() {
 }
 
 // ---- the tree
-// -------------------------------------------------------------------------------------------------
 
 KeptTree::Calls Attempt::tree_calls() {
   return {.started = [this](pid_t leader) { started(leader); },
@@ -150,7 +147,6 @@ void Attempt::emptied() {
 }
 
 // ---- releases
-// ------------------------------------------------------------------------------------------------
 
 void Attempt::release(const engine::act::Release& release) {
   // After a restart in the middle of releasing, it has yet to be told how the tree ended.
@@ -252,7 +248,6 @@ void Attempt::detach() {
 }
 
 // ---- recovery
-// ------------------------------------------------------------------------------------------------
 
 void Attempt::adopt(const std::string& boot, model::JobState state) {
   spec_.label = id_.str();

@@ -30,7 +30,6 @@ void KeptTree::close() {
 }
 
 // ---- what the keeper says
-// ---------------------------------------------------------------------------------------
 
 void KeptTree::handle(process::KeeperEvent event) {
   if (const auto* started = std::get_if<process::Started>(&event)) {
@@ -78,7 +77,6 @@ void KeptTree::disown() {
 }
 
 // ---- the end
-// ----------------------------------------------------------------------------------------------------
 
 void KeptTree::assume(process::EndRecord record) {
   end_ = std::move(record);
@@ -132,7 +130,6 @@ void KeptTree::kill(KeeperLoss loss) {
 }
 
 // ---- recovery
-// ---------------------------------------------------------------------------------------------------
 
 void KeptTree::take_up(model::JobState state) { settle(find_remains(context_, id_), state); }
 
