@@ -38,6 +38,9 @@ class KeeperSessionTest : public ::testing::Test {
     child_ = ::fork();
     ASSERT_GE(child_, 0);
     if (child_ == 0) {
+      // With its copy of the keeper's side the connection would outlive what the test closes.
+      ours_.reset();
+      keeper_.reset();
       for (;;) ::pause();
     }
     process::StartedKeeper started{.pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, child_, 0))),

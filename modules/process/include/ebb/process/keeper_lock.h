@@ -17,7 +17,8 @@ namespace ebb::process {
 [[nodiscard]] Result<UniqueFd> lock_attempt_dir(const std::string& attempt_dir);
 
 /// Whether a keeper lives for this folder, or is about to; false where the folder is not there. Once it is
-/// false, no keeper will come unless somebody starts one.
+/// false, no keeper will come unless somebody starts one. It asks by taking the lock for a moment: whoever
+/// starts a keeper meanwhile, or asks too, may find a conflict.
 [[nodiscard]] bool keeper_lives(const std::string& attempt_dir);
 
 /// SIGKILL to whoever holds the folder's lock, known by the lock and never by a stored pid; how many there
