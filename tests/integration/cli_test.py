@@ -221,6 +221,31 @@ class Commands(harness.Case):
         self.assertEqual(len(json.loads(d.ebb("devices", "--json").stdout)["gpus"]), 4)
         self.assertEqual(d.ebb("devices", "release", "99").returncode, 1)
 
+    @unittest.skipUnless(os.getuid() == 0, "only root can be another user")
+    def test_memory_that_nothing_enforces_is_said(self):
+        says = "ebb: --memory 8MiB: counted by the queue, but not enforced here; see 'ebb doctor'\n"
+        # An ordinary user's daemon has no controller here, and no v1 group: that is root's.
+        own = self.daemon_of(65534)
+
+        def ebb(*words):
+            return subprocess.run([*own.as_user, own.program, *words], env=own.client_env(), capture_output=True,
+                                  text=True, timeout=60, stdin=subprocess.DEVNULL, cwd="/")
+        doctor = {one["name"]: one["good"] for one in json.loads(ebb("doctor", "--json").stdout)}
+        self.assertFalse(doctor["--memory"])
+        done = ebb("submit", "--json", "--memory", "8MiB", "--", "true")
+        self.assertEqual((done.returncode, done.stderr), (0, says))
+        self.assertIs(json.loads(done.stdout)["memory_enforced"], False)
+        done = ebb("run", "--memory", "8MiB", "--", "true")
+        self.assertEqual((done.returncode, done.stderr.count(says)), (0, 1), done.stderr)
+        for words in (["run", "-q", "--memory", "8MiB"], ["submit"]):
+            self.assertEqual(ebb(*words, "--", "true").stderr, "")
+        # Root's daemon enforces it, wherever there is a hierarchy with a memory controller.
+        d = self.daemon()
+        good = {one["name"]: one["good"] for one in json.loads(d.ebb("doctor", "--json").stdout)}["--memory"]
+        done = d.ebb("submit", "--json", "--memory", "8MiB", "--", "true")
+        self.assertIs(json.loads(done.stdout)["memory_enforced"], good)
+        self.assertEqual(done.stderr, "" if good else says)
+
     def test_drain_and_resume(self):
         d = self.daemon()
         d.ebb("drain", check=True)

@@ -267,6 +267,26 @@ class Case(unittest.TestCase):
         return one.start()
 
     def _end(self, one):
+    def daemon_of(self, uid):
+        """A daemon that another user has started (needs root), with programs where that user can read them. Words
+        after its `as_user` are executed as that user, its `program` is that user's `ebb`."""
+        programs = self.folder()
+        for name in ("ebb", "ebb-keeper", "ebb-nvml"):
+            shutil.copy(BIN / name, programs / name)
+        one = Daemon(start=False, listen="none", env={"EBB_LOCK_DIR": str(programs / "locks")})
+        self.addCleanup(self._end, one)
+        for place in (programs, one.dir):
+            os.chown(place, uid, uid)
+        one.as_user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+        one.program = str(programs / "ebb")
+        words = one.command()
+        one.command = lambda: [*one.as_user, one.program, *words[1:]]
+        before = os.umask(0)  # for the socket on which it says that it is ready
+        try:
+            return one.start()
+        finally:
+            os.umask(before)
+
         failed = any(error for _, error in getattr(self._outcome, "errors", [])) or \
             any(test is self for test, _ in getattr(getattr(self._outcome, "result", None), "failures", []))
         if failed:
