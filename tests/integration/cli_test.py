@@ -329,6 +329,33 @@ class Users(harness.Case):
         self.assertEqual(d.ebb("user", "list", env=env).returncode, 0)
         self.assertEqual(d.ebb("user", "import", __file__).returncode, 2)
 
+    def test_users_of_the_original_whose_names_cannot_be_kept_keep_their_keys(self):
+        d = self.daemon()
+        file = self.folder() / "scheduler_users.db"
+        names = ["Carla Müller", "Bob", "root", "nobody", "eve"]
+        with sqlite3.connect(file) as db:
+            db.execute("CREATE TABLE users (user_id TEXT PRIMARY KEY, username TEXT UNIQUE NOT NULL, "
+                       "api_key TEXT UNIQUE NOT NULL, created_at TEXT NOT NULL, is_admin INTEGER DEFAULT 0)")
+            for i, name in enumerate(names):
+                db.execute("INSERT INTO users VALUES (?,?,?,?,0)", (f"user_0000000{i}", name, f"otk_{i}" + "c" * 31,
+                                                                    f"2025-01-0{i + 1}"))
+        done = d.ebb("user", "import", file)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        *lines, last = done.stderr.splitlines()
+        self.assertIn("5 of 5", last)
+        self.assertEqual([line.split(":")[1].strip() for line in lines],
+                         [f"{name} is imported as user_0000000{i}" for i, name in enumerate(names[:4])])
+        self.assertEqual({user["name"] for user in d.http("GET", "/v1/users").json["items"]},
+                         {"user_00000000", "user_00000001", "user_00000002", "user_00000003", "eve"})
+        for i in range(5):
+            self.assertEqual(d.http("GET", "/v1/jobs", key=f"otk_{i}" + "c" * 31).status, 200)
+        # A second time nobody is made, under whatever name, and who was revoked stays so.
+        d.ebb("user", "revoke", "user_00000001", check=True)
+        done = d.ebb("user", "import", file)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("0 of 5", done.stderr)
+        self.assertEqual(d.http("GET", "/v1/jobs", key="otk_1" + "c" * 31).status, 401)
+
 
 if __name__ == "__main__":
     harness.main()
