@@ -136,7 +136,7 @@ class Load {
       const auto* acquire = std::get_if<act::Acquire>(&act);
       if (!acquire) continue;
       (void)engine_.apply(Acquired{acquire->attempt}, now());
-      (void)engine_.apply(Started{acquire->attempt, 1}, now());
+      (void)engine_.apply(Started{acquire->attempt, 1, std::nullopt}, now());
       running_.push_back({acquire->attempt, acquire->leases});
       ++started_;
       dispatched_.push_back(acquire->attempt.job);

@@ -1,9 +1,6 @@
 #include "table.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdlib>
 
 #include "ebb/base/text.h"
 
@@ -42,11 +39,6 @@ std::string Table::text() const {
     text += '\n';
   }
   return text;
-}
-
-bool colour_wanted() {
-  const char* no_color = std::getenv("NO_COLOR");
-  return ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
 }
 
 std::string numbers(const std::vector<int>& values) {

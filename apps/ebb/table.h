@@ -17,8 +17,6 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-/// Whether stdout is a terminal that may show colour (NO_COLOR unset).
-[[nodiscard]] bool colour_wanted();
 /// "0 1 2"; "-" when there are none.
 [[nodiscard]] std::string numbers(const std::vector<int>& values);
 

@@ -221,6 +221,31 @@ class Commands(harness.Case):
         self.assertEqual(len(json.loads(d.ebb("devices", "--json").stdout)["gpus"]), 4)
         self.assertEqual(d.ebb("devices", "release", "99").returncode, 1)
 
+    @unittest.skipUnless(os.getuid() == 0, "only root can be another user")
+    def test_memory_that_nothing_enforces_is_said(self):
+        says = "ebb: --memory 8MiB: counted by the queue, but not enforced here; see 'ebb doctor'\n"
+        # An ordinary user's daemon has no controller here, and no v1 group: that is root's.
+        own = self.daemon_of(65534)
+
+        def ebb(*words):
+            return subprocess.run([*own.as_user, own.program, *words], env=own.client_env(), capture_output=True,
+                                  text=True, timeout=60, stdin=subprocess.DEVNULL, cwd="/")
+        doctor = {one["name"]: one["good"] for one in json.loads(ebb("doctor", "--json").stdout)}
+        self.assertFalse(doctor["--memory"])
+        done = ebb("submit", "--json", "--memory", "8MiB", "--", "true")
+        self.assertEqual((done.returncode, done.stderr), (0, says))
+        self.assertIs(json.loads(done.stdout)["memory_enforced"], False)
+        done = ebb("run", "--memory", "8MiB", "--", "true")
+        self.assertEqual((done.returncode, done.stderr.count(says)), (0, 1), done.stderr)
+        for words in (["run", "-q", "--memory", "8MiB"], ["submit"]):
+            self.assertEqual(ebb(*words, "--", "true").stderr, "")
+        # Root's daemon enforces it, wherever there is a hierarchy with a memory controller.
+        d = self.daemon()
+        good = {one["name"]: one["good"] for one in json.loads(d.ebb("doctor", "--json").stdout)}["--memory"]
+        done = d.ebb("submit", "--json", "--memory", "8MiB", "--", "true")
+        self.assertIs(json.loads(done.stdout)["memory_enforced"], good)
+        self.assertEqual(done.stderr, "" if good else says)
+
     def test_drain_and_resume(self):
         d = self.daemon()
         d.ebb("drain", check=True)
@@ -303,6 +328,33 @@ class Users(harness.Case):
         env["EBB_API_KEY"] = "otk_" + "b" * 32
         self.assertEqual(d.ebb("user", "list", env=env).returncode, 0)
         self.assertEqual(d.ebb("user", "import", __file__).returncode, 2)
+
+    def test_users_of_the_original_whose_names_cannot_be_kept_keep_their_keys(self):
+        d = self.daemon()
+        file = self.folder() / "scheduler_users.db"
+        names = ["Carla Müller", "Bob", "root", "nobody", "eve"]
+        with sqlite3.connect(file) as db:
+            db.execute("CREATE TABLE users (user_id TEXT PRIMARY KEY, username TEXT UNIQUE NOT NULL, "
+                       "api_key TEXT UNIQUE NOT NULL, created_at TEXT NOT NULL, is_admin INTEGER DEFAULT 0)")
+            for i, name in enumerate(names):
+                db.execute("INSERT INTO users VALUES (?,?,?,?,0)", (f"user_0000000{i}", name, f"otk_{i}" + "c" * 31,
+                                                                    f"2025-01-0{i + 1}"))
+        done = d.ebb("user", "import", file)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        *lines, last = done.stderr.splitlines()
+        self.assertIn("5 of 5", last)
+        self.assertEqual([line.split(":")[1].strip() for line in lines],
+                         [f"{name} is imported as user_0000000{i}" for i, name in enumerate(names[:4])])
+        self.assertEqual({user["name"] for user in d.http("GET", "/v1/users").json["items"]},
+                         {"user_00000000", "user_00000001", "user_00000002", "user_00000003", "eve"})
+        for i in range(5):
+            self.assertEqual(d.http("GET", "/v1/jobs", key=f"otk_{i}" + "c" * 31).status, 200)
+        # A second time nobody is made, under whatever name, and who was revoked stays so.
+        d.ebb("user", "revoke", "user_00000001", check=True)
+        done = d.ebb("user", "import", file)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("0 of 5", done.stderr)
+        self.assertEqual(d.http("GET", "/v1/jobs", key="otk_1" + "c" * 31).status, 401)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 set back. docs/bad-input.md lists all of it."""
 import json
 import os
-import shutil
 import struct
 import subprocess
 import time
@@ -73,24 +72,6 @@ class Peers(harness.Case):
             self.assertEqual(answer["detail"], "this daemon belongs to nobody; run your own: 'ebb serve &'")
         self.assertEqual(own.http("GET", "/v1/jobs").status, 200)
         self.assertEqual(own.http("POST", "/v1/jobs", {"command": ["true"]}).json["type"], "not-yours")
-
-    def daemon_of(self, uid):
-        """A daemon that another user has started, with programs where that user can read them."""
-        programs = self.folder()
-        for name in ("ebb", "ebb-keeper", "ebb-nvml"):
-            shutil.copy(harness.BIN / name, programs / name)
-        one = harness.Daemon(start=False, listen="none", env={"EBB_LOCK_DIR": str(programs / "locks")})
-        self.addCleanup(self._end, one)
-        for place in (programs, one.dir):
-            os.chown(place, uid, uid)
-        words = one.command()
-        one.command = lambda: ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups",
-                               str(programs / "ebb"), *words[1:]]
-        before = os.umask(0)  # for the socket on which it says that it is ready
-        try:
-            return one.start()
-        finally:
-            os.umask(before)
 
 
 class Clients(harness.Case):
@@ -200,6 +181,23 @@ class Clients(harness.Case):
         d.start()
         self.assertEqual(d.job(running)["state"], "running")
         self.assertTrue(d.http("DELETE", f"/v1/jobs/{running}?wait=20s&grace=0").json["complete"])
+
+    def test_the_clock_is_set_forward_while_no_daemon_runs(self):
+        clock = self.folder() / "clock"
+        clock.write_bytes(struct.pack("<q", 0))
+        d = self.daemon(env={"LD_PRELOAD": str(SHIM), "EBB_TEST_CLOCK": str(clock),
+                             "ASAN_OPTIONS": "verify_asan_link_order=0"})
+        running = d.submit(["sleep", "1000"], time_s=600)["id"]
+        pid = d.wait_state(running, "running")["pid"]
+        d.kill()
+        with open(clock, "r+b") as file:
+            file.write(struct.pack("<q", DAY))
+        d.start()
+        # Its --time counts from when its keeper says that it began, by the clock that nobody sets.
+        wait_for(lambda: d.job(running)["pid"] == pid, what="the adoption")
+        self.assertEqual((d.job(running)["state"], d.job(running)["reason"]), ("running", None))
+        self.assertTrue(d.http("DELETE", f"/v1/jobs/{running}?wait=20s&grace=0").json["complete"])
+        self.assertEqual(d.report(running)["reason"]["kind"], "cancelled")
 
 
 class Original(harness.Case):

@@ -14,7 +14,7 @@ from harness import EBB, wait_for
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 JOB = {"id", "name", "user", "state", "reason", "spec", "gpu_ids", "ports", "server_url", "pid", "attempt",
        "submitted_at",
-       "started_at", "ended_at", "exit", "position", "why", "owner", "tier"}
+       "started_at", "ended_at", "exit", "position", "why", "owner", "tier", "memory_enforced"}
 SPEC = {"command", "gpus", "gpu_ids", "ports", "cpus", "memory_bytes", "time_s", "grace_s", "priority", "name", "group",
         "env",
         "clean_env", "workdir", "ready", "owner", "log_limit_bytes", "share_ipc", "expand"}

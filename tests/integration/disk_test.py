@@ -2,6 +2,7 @@
 system of the daemon's own, in a mount namespace of its own."""
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
@@ -135,7 +136,7 @@ class Full(harness.Case):
 
 
 class Broken(harness.Case):
-    def broken_daemon(self, **options):
+    def broken_daemon(self, terminal=None, **options):
         d = harness.Daemon(start=False, **options)
         self.flag = d.dir / "fsync-fails"
         d.env["EBB_TEST_FSYNC_FAILS"] = str(self.flag)
@@ -143,7 +144,7 @@ class Broken(harness.Case):
         d.env["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
         self.addCleanup(self._end, d)
         self.addCleanup(self.flag.unlink, missing_ok=True)  # before the daemon's end
-        return d.start()
+        return d.start(terminal=terminal)
 
     def lives(self, job):
         return job is not None and os.path.exists(f"/proc/{job['pid']}")
@@ -169,6 +170,23 @@ class Broken(harness.Case):
         self.assertNotEqual(refused.returncode, 0)
         self.assertEqual(refused.stdout, "", "nobody was told that it was accepted")
         self.check_recovery(d, running)
+
+    def test_what_it_logs_has_no_colour_even_on_a_terminal(self):
+        main, side = pty.openpty()
+        self.addCleanup(os.close, main)
+        d = self.broken_daemon(env={"TERM": "xterm-256color"}, terminal=side)
+        os.close(side)
+        self.flag.touch()
+        self.assertNotEqual(d.ebb("submit", "--", "true").returncode, 0)
+        self.assertEqual(d.process.wait(20), 1)
+        said = b""
+        try:
+            while piece := os.read(main, 65536):
+                said += piece
+        except OSError:  # nobody has the other side any more
+            pass
+        self.assertIn(b"jobs stay with their keepers", said)
+        self.assertNotIn(b"\x1b", said)
 
     def test_a_failed_fsync_at_a_jobs_end_ends_the_daemon_and_no_other_job(self):
         d = self.broken_daemon()

@@ -117,15 +117,16 @@ class Daemon:
         return [EBB, "serve", "--config", str(self.config), "--state", str(self.state), "--socket", self.socket,
                 "--listen", self.listen, "--gpus", self.gpus, "--ports", self.ports, *self.args]
 
-    def start(self, deadline=30):
-        """Returns when the daemon says (sd_notify) that it is ready."""
+    def start(self, deadline=30, terminal=None):
+        """Returns when the daemon says (sd_notify) that it is ready. Its lines go to `log`, or to `terminal`."""
         path = str(self.dir / "notify")
         if os.path.exists(path):
             os.unlink(path)
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify.bind(path)
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            to = log if terminal is None else terminal
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=to, stderr=to,
                                             env={**self.env, "NOTIFY_SOCKET": path}, start_new_session=True)
         end = time.monotonic() + deadline
         try:
@@ -265,6 +266,26 @@ class Case(unittest.TestCase):
         one = Daemon(*args, start=False, **options)
         self.addCleanup(self._end, one)
         return one.start()
+
+    def daemon_of(self, uid):
+        """A daemon that another user has started (needs root), with programs where that user can read them. Words
+        after its `as_user` are executed as that user, its `program` is that user's `ebb`."""
+        programs = self.folder()
+        for name in ("ebb", "ebb-keeper", "ebb-nvml"):
+            shutil.copy(BIN / name, programs / name)
+        one = Daemon(start=False, listen="none", env={"EBB_LOCK_DIR": str(programs / "locks")})
+        self.addCleanup(self._end, one)
+        for place in (programs, one.dir):
+            os.chown(place, uid, uid)
+        one.as_user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+        one.program = str(programs / "ebb")
+        words = one.command()
+        one.command = lambda: [*one.as_user, one.program, *words[1:]]
+        before = os.umask(0)  # for the socket on which it says that it is ready
+        try:
+            return one.start()
+        finally:
+            os.umask(before)
 
     def _end(self, one):
         failed = any(error for _, error in getattr(self._outcome, "errors", [])) or \

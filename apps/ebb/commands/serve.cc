@@ -1,4 +1,4 @@
-#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -254,7 +254,7 @@ int serve_main(Words words) {
   // Before the first thread, so that all inherit the mask.
   auto signals = lifecycle::SignalSource::make({SIGINT, SIGTERM});
   if (!signals) return fail(signals.error());
-  spdlog::set_default_logger(spdlog::stderr_color_mt("ebb"));
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("ebb"));
   raise_file_limit();
   return Serve(std::move(*config), std::move(*signals)).run();
 }

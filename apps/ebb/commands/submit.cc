@@ -40,9 +40,10 @@ int submit_main(Words words) {
     say(error.message);
     return client::submission_exit_status(error);
   }
-  if (json) return print_json(*answer);
   const auto job = client::Client::parse_answer<model::Job>(*answer);
   if (!job) return fail(job.error());
+  if (const std::string warning = client::memory_warning(*job); !warning.empty()) say(warning);
+  if (json) return print_json(*answer);
   return print(job->id.str() + '\n');
 }
 

@@ -4,6 +4,7 @@
 #include <boost/json/value.hpp>
 #include <memory>
 
+#include "ebb/base/text.h"
 #include "ebb/client/command_line.h"
 #include "server_option.h"
 #include "table.h"
@@ -16,6 +17,7 @@ Error usage(std::string message) {
 }
 
 struct ForeignUser {
+  std::string id;
   std::string name;
   std::string key;
   bool admin = false;
@@ -40,8 +42,8 @@ Result<std::vector<ForeignUser>> read_users(const std::string& file) {
   if (opened != SQLITE_OK) return usage("cannot open " + file + ": " + sqlite3_errstr(opened));
   sqlite3_stmt* prepared = nullptr;
   const int found = sqlite3_prepare_v2(
-      database.get(), "SELECT username, api_key, is_admin FROM users ORDER BY created_at, username", -1,
-      &prepared, nullptr);
+      database.get(), "SELECT user_id, username, api_key, is_admin FROM users ORDER BY created_at, username",
+      -1, &prepared, nullptr);
   const Statement rows(prepared);
   if (found != SQLITE_OK) {
     return usage(file + " is no user database of the original scheduler: " + sqlite3_errmsg(database.get()));
@@ -50,12 +52,34 @@ Result<std::vector<ForeignUser>> read_users(const std::string& file) {
   std::vector<ForeignUser> users;
   int step = SQLITE_ROW;
   while ((step = sqlite3_step(rows.get())) == SQLITE_ROW && users.size() < kMostUsers) {
-    users.push_back({.name = column(rows.get(), 0),
-                     .key = column(rows.get(), 1),
-                     .admin = sqlite3_column_int(rows.get(), 2) != 0});
+    users.push_back({.id = column(rows.get(), 0),
+                     .name = column(rows.get(), 1),
+                     .key = column(rows.get(), 2),
+                     .admin = sqlite3_column_int(rows.get(), 3) != 0});
   }
   if (step != SQLITE_DONE) return usage("cannot read " + file + ": " + sqlite3_errmsg(database.get()));
   return users;
+}
+
+Result<std::string> import_as(client::Client& client, const std::string& name, const ForeignUser& user) {
+  if (!is_utf8(name)) {
+    return Error{
+        .code = Errc::invalid, .message = "its name is no UTF-8 text", .pointer = {}, .type = "invalid-name"};
+  }
+  const boost::json::value body = {{"name", name}, {"admin", user.admin}, {"api_key", user.key}};
+  return client.call({.method = "POST", .target = "/v1/users/import", .body = boost::json::serialize(body)});
+}
+
+// By its own name; where that is none here, or an account's, by its id: always the same, so that a second
+// import makes nobody twice, and nobody anew who was revoked.
+Result<void> import_user(client::Client& client, const ForeignUser& user) {
+  const auto named = import_as(client, user.name, user);
+  if (named) return {};
+  if (named.error().type != "invalid-name" && named.error().type != "local-account") return named.error();
+  const auto by_id = import_as(client, user.id, user);
+  if (!by_id) return by_id.error();
+  say(user.name + " is imported as " + user.id + ": " + named.error().message);
+  return {};
 }
 
 int import_users(client::Client& client, const std::string& file) {
@@ -64,14 +88,11 @@ int import_users(client::Client& client, const std::string& file) {
   int status = kDone;
   int done = 0;
   for (const ForeignUser& user : *users) {
-    const boost::json::value body = {{"name", user.name}, {"admin", user.admin}, {"api_key", user.key}};
-    const auto answer =
-        client.call({.method = "POST", .target = "/v1/users/import", .body = boost::json::serialize(body)});
-    if (answer) {
+    if (const auto imported = import_user(client, user)) {
       ++done;
     } else {
-      say(user.name + ": " + answer.error().message);
-      status = client::command_exit_status(answer.error());
+      say(user.name + ": " + imported.error().message);
+      status = client::command_exit_status(imported.error());
     }
   }
   say(std::to_string(done) + " of " + std::to_string(users->size()) +

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "ebb/base/text.h"
+#include "ebb/base/units.h"
 #include "ebb/client/endpoint.h"
 #include "ebb/model/job.h"
 
@@ -133,6 +134,13 @@ Error in_option_words(Error error) {
   for (char& c : option) c = c == '_' ? '-' : c;
   error.message = "--" + option + error.message.substr(field.size());
   return error;
+}
+
+std::string memory_warning(const model::Job& job) {
+  if (!job.spec.memory_bytes || job.memory_enforced.value_or(true)) return {};
+  std::string size = format_size(*job.spec.memory_bytes);
+  std::erase(size, ' ');  // as it is written in the option
+  return "--memory " + size + ": counted by the queue, but not enforced here; see 'ebb doctor'";
 }
 
 int command_exit_status(const Error& error) {

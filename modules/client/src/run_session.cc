@@ -174,6 +174,7 @@ class RunSession {
 
   Task<RunEnd> follow(Submitted submitted) {
     id_ = submitted.job.id.str();
+    if (const std::string warning = memory_warning(submitted.job); !warning.empty()) context_.say(warning);
     const bool local = context_.endpoints.front().kind == Endpoint::Kind::socket;
     const double lease = submitted.job.owner ? submitted.job.owner->lease_s : 15;
     // Pings come each quarter of the lease.

@@ -125,6 +125,18 @@ TEST(EnvFile, AnErrorNamesFileAndLine) {
   EXPECT_THAT(parsed.error().message, HasSubstr("my.env:2"));
 }
 
+TEST(MemoryWarning, IsForJobsWhoseMemoryIsOnlyCounted) {
+  model::Job job;
+  EXPECT_EQ(memory_warning(job), "");
+  job.spec.memory_bytes = std::int64_t{8} << 30;
+  EXPECT_EQ(memory_warning(job), "") << "an older daemon does not say";
+  job.memory_enforced = true;
+  EXPECT_EQ(memory_warning(job), "");
+  job.memory_enforced = false;
+  EXPECT_EQ(memory_warning(job),
+            "--memory 8GiB: counted by the queue, but not enforced here; see 'ebb doctor'");
+}
+
 TEST(OptionWords, AFieldIsCalledByItsOption) {
   const auto said = [](std::string pointer, std::string message) {
     return in_option_words({.code = Errc::invalid,

@@ -75,9 +75,9 @@ void Attempt::start_failed(const std::string& why) {
   context_.tell(ended_by(id_, *tree_.end()));
 }
 
-void Attempt::started(pid_t leader) {
+void Attempt::started(pid_t leader, std::optional<BootTime> at) {
   if (ipc_) ipc_->pids = {leader};
-  context_.tell(engine::Started{.attempt = id_, .pid = leader});
+  context_.tell(engine::Started{.attempt = id_, .pid = leader, .at = at});
   begin_readiness();
 }
 
@@ -102,7 +102,7 @@ void Attempt::begin_readiness() {
 // ---- the tree
 
 KeptTree::Calls Attempt::tree_calls() {
-  return {.started = [this](pid_t leader) { started(leader); },
+  return {.started = [this](pid_t leader, std::optional<BootTime> at) { started(leader, at); },
           .ended = [this](engine::Ended event) { tree_ended(std::move(event)); },
           .emptied =
               [this] {

@@ -69,7 +69,7 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
  private:
   [[nodiscard]] KeptTree::Calls tree_calls();
   void start_failed(const std::string& why);
-  void started(pid_t leader);
+  void started(pid_t leader, std::optional<BootTime> at);
   void begin_readiness();
   void tree_ended(engine::Ended event);
   /// The report is on disk, and what it called left is gone.

@@ -35,7 +35,7 @@ void KeptTree::handle(process::KeeperEvent event) {
   if (const auto* started = std::get_if<process::Started>(&event)) {
     know_init(started->init_pid);
     processes_->led_by(started->leader_pid);
-    calls_.started(started->leader_pid);
+    calls_.started(started->leader_pid, started->at.boot);
   } else if (const auto* welcome = std::get_if<process::Welcome>(&event)) {
     welcomed(*welcome);
   } else if (auto* ended = std::get_if<process::Ended>(&event)) {
@@ -51,7 +51,8 @@ void KeptTree::welcomed(const process::Welcome& welcome) {
   using Phase = process::KeeperPhase;
   const bool lives = welcome.phase == Phase::running || (welcome.phase == Phase::ending && welcome.started);
   // A Welcome that answers a stop says nothing new.
-  if (lives && welcome.leader_pid != 0 && !asked_) calls_.started(welcome.leader_pid);
+  if (!lives || welcome.leader_pid == 0 || asked_) return;
+  calls_.started(welcome.leader_pid, welcome.started ? std::optional(welcome.started->boot) : std::nullopt);
 }
 
 // By its number only as long as it is the keeper's child: after that, the number may be a stranger's.

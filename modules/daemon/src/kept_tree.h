@@ -26,7 +26,8 @@ namespace ebb::daemon {
 class KeptTree {
  public:
   struct Calls {
-    std::function<void(pid_t leader)> started;
+    /// May be told twice.
+    std::function<void(pid_t leader, std::optional<BootTime> at)> started;
     /// The tree is gone, or what outlived the kill is known (`end()->complete` is false). Once.
     std::function<void(engine::Ended)> ended;
     /// What had outlived the kill is gone at last.

@@ -47,6 +47,7 @@ model::Job Daemon::Impl::view(const Caller& caller, const store::JobRecord& reco
       job.pid = live->pid;
       if (const auto attempt = shell.attempt(row.id)) job.tier = attempt->tier();
     }
+    if (row.spec.memory_bytes) job.memory_enforced = context->containment.memory.available;
     if (full) job.reason = live->stop_reason;
     if (row.spec.owner_lease) {
       job.owner =

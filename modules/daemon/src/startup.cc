@@ -100,7 +100,7 @@ engine::Machine machine_of(const Context& context) {
   return machine;
 }
 
-engine::Restored restored(const store::JobRecord& record, engine::Instant now) {
+engine::Restored restored(const store::JobRecord& record) {
   engine::Restored event;
   event.job = info_of(record.row);
   if (record.state == model::JobState::queued) {
@@ -116,11 +116,6 @@ engine::Restored restored(const store::JobRecord& record, engine::Instant now) {
   live.stop_reason = attempt.stop_reason;
   live.stop_asked_at = attempt.stop_asked_at;
   live.started_at = attempt.started_at;
-  if (live.started_at && attempt.boot_id == boot_id()) {
-    // The wall clock tells how long ago that was; from here on only the boot clock counts.
-    const Duration ago = std::max<Duration>(now.wall - *live.started_at, Duration(0));
-    live.running_since = now.boot - ago;
-  }
   live.exit = attempt.exit;
   event.attempt = std::move(live);
   return event;
@@ -160,7 +155,6 @@ void Daemon::Impl::remove_strays(const std::set<std::string>& live) const {
 // Start-up is recovery: what the journal says should live, against what is found; the engine settles it by
 // the same events as a normal end.
 void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined) {
-  const engine::Instant now{.boot = context->clock.boot(), .wall = context->clock.wall()};
   struct Live {
     std::shared_ptr<Attempt> attempt;
     std::string boot;
@@ -169,7 +163,7 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
   std::vector<Live> live;
   std::set<std::string> known_folders;
   (void)context->store.each_live_job([&](const store::JobRecord& record) {
-    engine::Restored event = restored(record, now);
+    engine::Restored event = restored(record);
     if (event.attempt) {
       auto row = shell.row(record.row.id);
       if (row) {

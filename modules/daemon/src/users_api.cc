@@ -161,6 +161,12 @@ Task<Result<model::User>> Daemon::revoke_user(Caller caller, std::string name) {
 
 Task<Result<model::User>> Daemon::import_user(Caller caller, model::UserRequest request, std::string key) {
   if (auto allowed = admins_only(caller); !allowed) co_return std::move(allowed).error();
+  // Another system's bob is not this machine's: jobs belong to names.
+  if (account_of(request.name)) {
+    co_return refused(Errc::conflict,
+                      "'" + request.name + "' is an account of this machine, whose jobs would be theirs too",
+                      "local-account", "/name");
+  }
   auto row = new_user(impl_->users, request, impl_->context->clock.wall());
   if (!row) co_return std::move(row).error();
   if (key.size() < 16 || key.size() > 256) {

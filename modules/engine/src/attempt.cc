@@ -80,13 +80,16 @@ void Engine::State::remember_start(Job& job, Attempt& attempt) {
   active_.emplace(attempt.order, &job);
 }
 
-void Engine::State::run(Job& job) {
+void Engine::State::limit_time(const Job& job, Running& running, BootTime since) {
+  if (!job.time) return;
+  running.time_out = since + *job.time;
+  deadlines_.emplace(*running.time_out, job.id, Due::time);
+}
+
+void Engine::State::run(Job& job, BootTime since) {
   auto running = std::make_unique<Running>();
   running->attempt = std::move(std::get<Boxed<Starting>>(job.phase)->attempt);
-  if (job.time) {
-    running->time_out = now_.boot + *job.time;
-    deadlines_.emplace(*running->time_out, job.id, Due::time);
-  }
+  limit_time(job, *running, since);
   out_.records.emplace_back(record::AttemptRunning{job.attempt_id(), running->attempt.pid.value_or(0),
                                                    running->attempt.started_at.value_or(now_.wall)});
   job.phase = std::move(running);

@@ -77,7 +77,8 @@ class Engine::State {
   void stop_attempt(Job& job, Attempt& attempt, model::StopReason reason, std::optional<Duration> grace);
   void end_before_start(Job& job, model::StopReason reason);
   void back_to_queue(Job& job, const Leases& leases);
-  void run(Job& job);
+  void run(Job& job, BootTime since);
+  void limit_time(const Job& job, Running& running, BootTime since);
   void begin_release(Job& job, model::StopReason reason, model::Exit exit);
   void remember_start(Job& job, Attempt& attempt);
   void forget(Job& job);

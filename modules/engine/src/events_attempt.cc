@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "core.h"
 
 // What the shell tells about attempts.
@@ -50,21 +52,30 @@ void Engine::State::on(const Started& event) {
   Attempt* const attempt = job ? job->attempt() : nullptr;
   if (!attempt || std::holds_alternative<Boxed<Releasing>>(job->phase)) return;
   attempt->pid = event.pid;
+  const bool restored = !std::exchange(attempt->confirmed, true);
+  BootTime since = event.at.value_or(now_.boot);
+  if (restored && !event.at && attempt->started_at && job->time) {
+    // By the wall clock only where nothing better is known; set back, it must not add to the time.
+    since -= std::clamp(now_.wall - *attempt->started_at, Duration::zero(), *job->time);
+  }
   if (!attempt->started_at) attempt->started_at = now_.wall;
-  if (!std::exchange(attempt->confirmed, true) && attempt->stop) {
+  if (restored && attempt->stop) {
     // The daemon that asked for the stop is gone, and with it the rest of the grace period.
     attempt->stop->kill_at = now_.boot + job->grace;
     out_.then.emplace_back(act::Stop{event.attempt, attempt->stop->reason, job->grace});
   }
-  if (std::holds_alternative<Boxed<Starting>>(job->phase) && !job->waits_for_ready && !attempt->stop)
-    run(*job);
+  if (auto* const running = std::get_if<Boxed<Running>>(&job->phase)) {
+    if (restored) limit_time(*job, **running, since);
+  } else if (!job->waits_for_ready && !attempt->stop) {
+    run(*job, since);
+  }
 }
 
 void Engine::State::on(const BecameReady& event) {
   Job* const job = current(event.attempt);
   if (!job || !std::holds_alternative<Boxed<Starting>>(job->phase)) return;
   const Attempt& attempt = *job->attempt();
-  if (job->waits_for_ready && attempt.pid && !attempt.stop) run(*job);
+  if (job->waits_for_ready && attempt.pid && !attempt.stop) run(*job, now_.boot);
 }
 
 void Engine::State::on(const ReadyFailed& event) {

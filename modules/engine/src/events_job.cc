@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "core.h"
 
 // What users, and the start of the daemon, tell about jobs.
@@ -55,16 +53,6 @@ void Engine::State::on(const Restored& event) {
     auto running = std::make_unique<Running>();
     running->attempt = std::move(attempt);
     remember_start(job, running->attempt);
-    if (job.time) {
-      // By the wall clock only where nothing better is known; set back, it must not add to the time.
-      BootTime since = now_.boot;
-      if (old.running_since)
-        since = *old.running_since;
-      else if (old.started_at)
-        since -= std::clamp(now_.wall - *old.started_at, Duration::zero(), *job.time);
-      running->time_out = since + *job.time;
-      deadlines_.emplace(*running->time_out, job.id, Due::time);
-    }
     job.phase = std::move(running);
   } else {
     auto starting = std::make_unique<Starting>();

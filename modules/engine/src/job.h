@@ -85,7 +85,7 @@ struct Starting {
 };
 struct Running {
   Attempt attempt;
-  std::optional<BootTime> time_out;  ///< when --time has passed
+  std::optional<BootTime> time_out;  ///< when --time has passed; of a restored one not before it is confirmed
 };
 /// The tree has ended; the releases run.
 struct Releasing {

@@ -32,7 +32,7 @@ TEST(Attempt, IsOnDiskBeforeItStarts) {
   EXPECT_EQ(first<act::Start>(acquired.then)->attempt, (AttemptId{JobId(1), 1}));
   EXPECT_EQ(d.state(1), JobState::starting);
 
-  const Actions started = d.apply(Started{{JobId(1), 1}, 42});
+  const Actions started = d.apply(Started{{JobId(1), 1}, 42, std::nullopt});
   ASSERT_NE(first<record::AttemptRunning>(started.records), nullptr);
   EXPECT_EQ(first<record::AttemptRunning>(started.records)->pid, 42);
   EXPECT_EQ(d.state(1), JobState::running);
@@ -64,7 +64,8 @@ TEST(Attempt, WaitsUntilItIsReady) {
   info.time = 5 * second;
   d.submit(info);
   d.apply(Acquired{{JobId(1), 1}});
-  EXPECT_EQ(first<record::AttemptRunning>(d.apply(Started{{JobId(1), 1}, 42}).records), nullptr);
+  EXPECT_EQ(first<record::AttemptRunning>(d.apply(Started{{JobId(1), 1}, 42, std::nullopt}).records),
+            nullptr);
   EXPECT_EQ(d.state(1), JobState::starting);
   EXPECT_EQ(d.engine().next_deadline(), std::nullopt) << "--time counts from running";
   EXPECT_EQ(first<record::AttemptRunning>(d.apply(BecameReady{{JobId(1), 1}}).records)->pid, 42);
@@ -78,7 +79,7 @@ TEST(Attempt, ThatDoesNotBecomeReadyEndsAsStartFailed) {
   info.waits_for_ready = true;
   d.submit(info);
   d.apply(Acquired{{JobId(1), 1}});
-  d.apply(Started{{JobId(1), 1}, 42});
+  d.apply(Started{{JobId(1), 1}, 42, std::nullopt});
   const Actions failed = d.apply(ReadyFailed{{JobId(1), 1}, "port 38000 belongs to nginx"});
   ASSERT_NE(first<act::Stop>(failed.then), nullptr);
   const Actions ended = d.end(1, StopKind::failed);
@@ -147,7 +148,7 @@ TEST(Stop, OfAStartingJobWinsOverWhatFollows) {  // prior defect 2
   const Actions actions = d.cancel(1);
   EXPECT_NE(first<record::StopAsked>(actions.records), nullptr);
   EXPECT_NE(first<act::Stop>(actions.then), nullptr);
-  d.apply(Started{{JobId(1), 1}, 42});
+  d.apply(Started{{JobId(1), 1}, 42, std::nullopt});
   EXPECT_TRUE(d.apply(BecameReady{{JobId(1), 1}}).empty());
   EXPECT_TRUE(d.apply(ReadyFailed{{JobId(1), 1}, "late"}).empty());
   EXPECT_EQ(d.state(1), JobState::starting);

@@ -70,7 +70,7 @@ class Driver {
   Leases run(const JobInfo& info, int pid = 100) {
     const Actions actions = submit(info);
     apply(Acquired{{info.id, 1}});
-    apply(Started{{info.id, 1}, pid});
+    apply(Started{{info.id, 1}, pid, std::nullopt});
     const auto* acquire = first<act::Acquire>(actions.now);
     return acquire ? acquire->leases : Leases{};
   }

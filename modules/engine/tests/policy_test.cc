@@ -58,7 +58,7 @@ TEST(Order, LetsSmallJobsPassForABoundedTimeOnly) {  // prior defect 7
     EXPECT_THAT(acquired(d.submit(job(next++))), IsEmpty());
   }
   d.apply(Acquired{{JobId(20), 1}});
-  d.apply(Started{{JobId(20), 1}, 1});
+  d.apply(Started{{JobId(20), 1}, 1, std::nullopt});
   d.end(20);
   EXPECT_THAT(acquired(d.release(20, held[0])), ElementsAre(10));
 }

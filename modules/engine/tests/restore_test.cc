@@ -42,7 +42,7 @@ TEST(Restore, HoldsTheLeasesOfLivingAttempts) {
   (void)engine.apply(Restored{job(2), 0, std::nullopt}, start);
   EXPECT_THAT(engine.apply(RestoreDone{}, start).now, IsEmpty());
   EXPECT_EQ(engine.devices().gpus[0].job, JobId(1));
-  const Actions adopted = engine.apply(Started{{JobId(1), 1}, 77}, start);
+  const Actions adopted = engine.apply(Started{{JobId(1), 1}, 77, std::nullopt}, start);
   EXPECT_THAT(adopted.records, IsEmpty());
   EXPECT_EQ(engine.find(JobId(1))->pid, 77);
   EXPECT_EQ(engine.find(JobId(1))->started_at, start.wall - 20 * second);
@@ -78,7 +78,7 @@ TEST(Restore, RepeatsAStopOnceTheAttemptIsFound) {
   restored.attempt->stop_asked_at = start.wall - 5 * second;
   (void)engine.apply(restored, start);
   EXPECT_THAT(engine.apply(RestoreDone{}, start).then, IsEmpty());
-  const Actions found = engine.apply(Started{{JobId(1), 1}, 77}, start);
+  const Actions found = engine.apply(Started{{JobId(1), 1}, 77, std::nullopt}, start);
   ASSERT_NE(first<act::Stop>(found.then), nullptr);
   EXPECT_EQ(first<act::Stop>(found.then)->reason.detail, "SIGINT");
   Ended ended{{JobId(1), 1}, {std::nullopt, 15}, {StopKind::failed, {}, {}}, start.boot};
@@ -95,7 +95,7 @@ TEST(Restore, ACancelBeforeTheCensusSpeaksIsCarriedOutAfterIt) {
       engine.apply(StopRequested{JobId(1), {StopKind::cancelled, {}, {}}, std::nullopt}, start);
   EXPECT_NE(first<record::StopAsked>(asked.records), nullptr);
   EXPECT_THAT(asked.then, IsEmpty());
-  EXPECT_NE(first<act::Stop>(engine.apply(Started{{JobId(1), 1}, 77}, start).then), nullptr);
+  EXPECT_NE(first<act::Stop>(engine.apply(Started{{JobId(1), 1}, 77, std::nullopt}, start).then), nullptr);
 }
 
 TEST(Restore, ReleasesAgainWhatWasBeingReleased) {
@@ -129,16 +129,29 @@ TEST(Restore, CountsTheTimeThatHasPassedAndAClockSetBackAddsNone) {
     Engine engine(machine(1), {});
     Restored restored = running(job(1));
     restored.job.time = 60 * second;
-    restored.attempt->running_since = since;
     restored.attempt->started_at = started_at;
     (void)engine.apply(restored, start);
     (void)engine.apply(RestoreDone{}, start);
+    EXPECT_EQ(engine.next_deadline(), std::nullopt) << "its keeper knows better than the wall clock";
+    (void)engine.apply(Started{{JobId(1), 1}, 77, since}, start);
+    (void)engine.apply(Started{{JobId(1), 1}, 77, start.boot}, start);  // told twice: nothing new
     return *engine.next_deadline();
   };
   EXPECT_EQ(deadline(start.boot - 10 * second, start.wall - 1'000 * second), start.boot + 50 * second);
   EXPECT_EQ(deadline(std::nullopt, start.wall - 20 * second), start.boot + 40 * second);
   EXPECT_EQ(deadline(std::nullopt, start.wall + 3'600 * second), start.boot + 60 * second);
   EXPECT_EQ(deadline(std::nullopt, start.wall - 3'600 * second), start.boot);
+}
+
+TEST(Restore, CountsFromWhenTheKeeperHadStartedAnAttemptThatTheJournalHasAsStarting) {
+  Engine engine(machine(1), {});
+  Restored restored = running(job(1), JobState::starting);
+  restored.job.time = 60 * second;
+  restored.attempt->started_at.reset();
+  (void)engine.apply(restored, start);
+  (void)engine.apply(RestoreDone{}, start);
+  (void)engine.apply(Started{{JobId(1), 1}, 77, start.boot - 20 * second}, start);
+  EXPECT_EQ(engine.next_deadline(), start.boot + 40 * second);
 }
 
 TEST(Restore, KeepsQuarantinedGpusOutWithoutWritingThemAgain) {

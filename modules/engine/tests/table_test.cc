@@ -46,7 +46,7 @@ void acquired(Driver& d) {
 }
 void started(Driver& d) {
   acquired(d);
-  d.apply(Started{kAttempt, 7});
+  d.apply(Started{kAttempt, 7, std::nullopt});
 }
 void running(Driver& d) {
   started(d);
@@ -89,7 +89,7 @@ std::vector<std::pair<const char*, Event>> events(const Driver& d) {
       {"Acquired", Acquired{kAttempt}},
       {"AcquireFailed",
        AcquireFailed{kAttempt, {{false, 0, model::DeviceState::outside, "in use", {{9, "root", 1}}}}}},
-      {"Started", Started{kAttempt, 7}},
+      {"Started", Started{kAttempt, 7, std::nullopt}},
       {"BecameReady", BecameReady{kAttempt}},
       {"ReadyFailed", ReadyFailed{kAttempt, "no answer"}},
       {"Ended", Ended{kAttempt, {0, std::nullopt}, {}, std::nullopt}},

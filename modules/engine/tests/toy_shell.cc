@@ -163,7 +163,6 @@ void ToyWorld::write(const Record& record) {
     auto& row = *journal_.at(running->attempt.job).attempt;
     row.state = JobState::running;
     row.started_at = running->at;
-    if (chance(2)) row.running_since = boot_;
   } else if (const auto* asked = std::get_if<record::StopAsked>(&record)) {
     auto& row = *journal_.at(asked->attempt.job).attempt;
     row.stop_reason = asked->reason;

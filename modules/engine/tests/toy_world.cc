@@ -159,7 +159,8 @@ void ToyWorld::deliver_start() {
   if (to_tell_started_.empty()) return;
   const AttemptId attempt = *any_of(to_tell_started_);
   to_tell_started_.erase(attempt);
-  feed(Started{attempt, static_cast<int>(attempt.job.value() % 30'000)});
+  const auto at = chance(2) ? std::optional(keepers_.at(attempt).started) : std::nullopt;
+  feed(Started{attempt, static_cast<int>(attempt.job.value() % 30'000), at});
 }
 
 void ToyWorld::deliver_end() {
@@ -229,7 +230,7 @@ void ToyWorld::stale_message() {
   if (!row.ended) return;
   switch (dice(6)) {
     case 0:
-      return feed(Started{attempt, 1});
+      return feed(Started{attempt, 1, std::nullopt});
     case 1:
       return feed(Ended{attempt, {}, {StopKind::failed, {}, {}}, std::nullopt});
     case 2:

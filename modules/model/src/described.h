@@ -25,7 +25,7 @@ BOOST_DESCRIBE_STRUCT(JobRequest, (),
 BOOST_DESCRIBE_STRUCT(OwnerView, (), (lease_s, connected))
 BOOST_DESCRIBE_STRUCT(Job, (),
                       (id, name, user, state, reason, spec, gpu_ids, ports, server_url, pid, attempt,
-                       submitted_at, started_at, ended_at, exit, position, why, owner, tier))
+                       submitted_at, started_at, ended_at, exit, position, why, owner, tier, memory_enforced))
 BOOST_DESCRIBE_STRUCT(JobList, (), (items, next_cursor))
 
 BOOST_DESCRIBE_STRUCT(OutsideUse, (), (pid, user, mib))

@@ -34,7 +34,7 @@ ProcessTable::Row read_row(ProcStat stat, std::size_t& closed) {
     const auto environment = parse_nul_words(*text);
     row.marked = marked_attempt(environment);
     row.server = environment_value(environment, "EBB_SERVER").value_or("");
-  } else if (text.error().code == Errc::forbidden) {
+  } else if (text.error().code == Errc::forbidden && pid != kFirstProcess) {
     ++closed;
   }
   if (row.stat.comm == "ebb-keeper") {
@@ -81,10 +81,14 @@ bool is_orphan(const ProcessTable& table, pid_t ppid) {
 }  // namespace
 
 std::string unseen_of(const char* what, std::size_t processes) {
+  const std::string text = "the " + std::string(what) + " of ";
   // Root is refused only by what runs in a user namespace that is not below ours, or is just ending.
-  return "the " + std::string(what) + " of " + std::to_string(processes) +
-         (::geteuid() == 0 ? " processes that even root may not look at"
-                           : " processes of other users; root sees them");
+  if (::geteuid() == 0) {
+    return text + (processes == 1 ? "1 process" : std::to_string(processes) + " processes") +
+           " that even root may not look at";
+  }
+  return text + (processes == 1 ? "1 process of another user; root sees it"
+                                : std::to_string(processes) + " processes of other users; root sees them");
 }
 
 ProcessTable read_process_table() {

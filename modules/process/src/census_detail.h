@@ -9,6 +9,10 @@ namespace ebb::process {
 
 // The parts of take_census(). Each adds what it finds, and to `unseen` what it could not look at.
 
+/// Of a PID namespace: it was there before any daemon and is nobody's job, so that nothing is missed where it
+/// is closed even to root, as in some virtual machines.
+inline constexpr pid_t kFirstProcess = 1;
+
 /// Every process, of Ebb or not, as far as the other parts need it.
 struct ProcessTable {
   struct Row {

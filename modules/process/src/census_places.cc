@@ -111,7 +111,7 @@ void look_at_descriptors(const ProcessTable::Row& row, const Wanted& wanted, Cen
   const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(folder.c_str()), &::closedir);
   if (!dir) {
-    if (errno == EACCES || errno == EPERM) ++closed;
+    if ((errno == EACCES || errno == EPERM) && row.stat.pid != kFirstProcess) ++closed;
     return;
   }
   std::set<std::vector<CensusHolder>*> added;  // a process may hold one thing by several descriptors

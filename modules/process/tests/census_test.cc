@@ -396,6 +396,16 @@ TEST_F(CensusTest, ALivingAttemptWithoutAKeeperIsMissing) {
   EXPECT_STREQ(kind_text(left[0].kind), "missing");
 }
 
+TEST_F(CensusTest, CountsWhatItCouldNotSee) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  EXPECT_EQ(unseen_of("environment", 1), "the environment of 1 process that even root may not look at");
+  EXPECT_EQ(unseen_of("environment", 2), "the environment of 2 processes that even root may not look at");
+  in_child([] {
+    ASSERT_EQ(::setuid(65534), 0);
+    EXPECT_EQ(unseen_of("descriptors", 1), "the descriptors of 1 process of another user; root sees it");
+  });
+}
+
 TEST_F(CensusTest, SaysWhatItCouldNotSee) {
   if (::geteuid() != 0) GTEST_SKIP() << "root's processes are what cannot be seen";
   in_child([&] {

@@ -41,6 +41,8 @@ using TakesValue = std::function<std::optional<bool>(std::string_view option)>;
 /// An error about a request's field, in the words of the command line: "gpus" becomes "--gpus",
 /// "command[1]" becomes "argument 1".
 [[nodiscard]] Error in_option_words(Error error);
+/// What `run` and `submit` say of a new job whose memory nothing bounds on its daemon's host; else empty.
+[[nodiscard]] std::string memory_warning(const model::Job& job);
 /// What `run` and `submit` exit with when the job could not be made: 1 refused or gone wrong, 2 a request
 /// that can never run, 3 no daemon, 4 not allowed, 127 a shell string that was quoted as one word.
 [[nodiscard]] int submission_exit_status(const Error& error);

@@ -24,8 +24,6 @@ struct Restored {
     std::optional<model::StopReason> stop_reason;       ///< a stop that was on its way; releasing: the end's
     std::optional<WallTime> stop_asked_at;
     std::optional<WallTime> started_at;
-    /// Of this boot, where known: then --time counts from it, and not from `started_at` by the wall clock.
-    std::optional<BootTime> running_since;
     model::Exit exit;  ///< releasing
   };
   JobInfo job;
@@ -63,10 +61,12 @@ struct AcquireFailed {
   std::vector<Refusal> refusals;
 };
 
-/// The leader has been executed.
+/// The leader has been executed, at `at` where its keeper tells: --time counts from then, and not by the wall
+/// clock, also for an attempt that was restored.
 struct Started {
   AttemptId attempt;
   int pid = 0;
+  std::optional<BootTime> at;
 };
 /// It answers, and every listener on its port is its own.
 struct BecameReady {

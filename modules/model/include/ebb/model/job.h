@@ -182,6 +182,7 @@ struct Job {
   std::optional<std::string> why;        ///< while queued: what it waits for, in words
   std::optional<OwnerView> owner;
   std::optional<std::string> tier;
+  std::optional<bool> memory_enforced;  ///< of a live job with `memory_bytes`: or it is only counted
 };
 
 struct JobList {
