@@ -24,6 +24,7 @@ from terminal import Failed, Terminal, say
 DIGITS = pathlib.Path(__file__).resolve().parents[2] / "examples" / "digits"
 EPOCHS = 5
 FOLDER = "ebb-demo-"
+PATIENCE_S = 120  # until a program that starts says so: numpy alone takes half a minute from a cold, busy disk
 INTRODUCTION = '''
 Training A takes all GPUs; training B waits for two of them. Then somebody presses Ctrl+C in A's terminal: what A held
 is released, a report proves it, and B starts by itself and learns to its end.
@@ -211,13 +212,13 @@ class Demo:
 
         title(f"training A, attached, on all {count} GPUs, its reward server beside it")
         a = self.train("A", count)
-        a_id = a.expect(r"job ([0-9a-f]{8}) runs on GPU", 30).group(1)
+        a_id = a.expect(r"job ([0-9a-f]{8}) runs on GPU", PATIENCE_S).group(1)
         a_job = self.json("status", a_id)
         a.expect(r"epoch 1/", 60)
 
         title(f"training B, queued for {min(2, count)}")
         b = self.train("B", min(2, count))
-        b_id = b.expect(r"job ([0-9a-f]{8}) is queued", 30).group(1)
+        b_id = b.expect(r"job ([0-9a-f]{8}) is queued", PATIENCE_S).group(1)
         self.ebb("why", b_id)
 
         status = self.middle_of_an_epoch(a_job["ports"][0])
@@ -234,7 +235,7 @@ class Demo:
         check(report["reason"]["kind"] == "cancelled", "the reason is that its owner cancelled it")
 
         title("B starts by itself")
-        b.expect(r"job [0-9a-f]{8} runs on GPU", 30)
+        b.expect(r"job [0-9a-f]{8} runs on GPU", PATIENCE_S)
         b_job = self.json("status", b_id)
         stop, released, start = (when(report["stop_requested_at"]), when(report["released_at"]),
                                  when(b_job["started_at"]))
