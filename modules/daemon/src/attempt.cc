@@ -90,7 +90,7 @@ void Attempt::begin_readiness() {
           .port = leases_.ports.front(),
           .timeout = job_->spec.ready->timeout,
           .is_own = [processes = processes_](const Listener& listener) { return processes->owns(listener); }},
-      [this](Result<void> answer) {
+      [this](const Result<void>& answer) {
         if (answer) {
           context_.tell(engine::BecameReady{id_});
         } else {

@@ -105,6 +105,7 @@ void AttemptLocks::adopt(std::vector<UniqueFd> handed) {
 
 std::vector<int> AttemptLocks::descriptors() const {
   std::vector<int> numbers;
+  numbers.reserve(leases_.gpus.size() + leases_.ports.size());
   for (const int gpu : leases_.gpus) numbers.push_back(gpus_.at(gpu)->file.fd());
   for (const int port : leases_.ports) numbers.push_back(ports_.at(port)->file.fd());
   return numbers;

@@ -64,8 +64,9 @@ void KeeperSession::receive(bool last) {
     for (process::KeeperEvent& event : received->events) {
       if (alive.expired()) return;
       // Only this answers a Hello: other news may have been on its way before the keeper was stopped.
-      if (std::holds_alternative<process::Welcome>(event) && unanswered_ > 0 && --unanswered_ == 0) {
-        answer_limit_.cancel();
+      if (std::holds_alternative<process::Welcome>(event) && unanswered_ > 0) {
+        --unanswered_;
+        if (unanswered_ == 0) answer_limit_.cancel();
       }
       calls_.said(std::move(event));
     }

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include <fstream>
+#include <thread>
 
 #include "daemon_fixture.h"
 #include "ebb/base/programs.h"
@@ -56,6 +57,11 @@ class Adoption : public testing::DaemonTest {
       ::waitpid(keeper, nullptr, 0);
     }
     std::filesystem::remove(attempt_dir(id) / "keeper.sock");
+    // An init that the keeper had just cloned has the lock, too, until it has died with it.
+    const BootTime deadline = BootClock::now() + 20s;
+    while (process::keeper_lives(attempt_dir(id).string()) && BootClock::now() < deadline) {
+      std::this_thread::yield();
+    }
     EXPECT_FALSE(process::keeper_lives(attempt_dir(id).string()));
     return id;
   }

@@ -73,7 +73,7 @@ class DaemonTest : public ::testing::Test {
           finished = true;
           io.stop();
         },
-        [&](std::exception_ptr failure) {
+        [&](const std::exception_ptr& failure) {
           if (failure) std::rethrow_exception(failure);
           io.stop();
         });
