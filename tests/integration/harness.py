@@ -68,6 +68,19 @@ class UnixConnection(http.client.HTTPConnection):
             os.close(folder)
 
 
+def claim_ports():
+    """Twenty ports that no other test of this machine uses while the returned socket is open: (range, socket).
+    Claimed by an abstract socket's name, as modules/daemon/tests/daemon_fixture.h does."""
+    for first in random.sample(range(20000, 28000, 20), 400):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0ebb-test-ports-{first}")
+            return f"{first}-{first + 19}", claim
+        except OSError:
+            claim.close()
+    raise RuntimeError("every block of ports is another test's")
+
+
 class Daemon:
     """One `ebb serve`. `config` is TOML laid over what keeps it apart from other daemons; `args` go to
     `ebb serve`. As root, jobs that come by key run as `nobody`."""
@@ -82,8 +95,7 @@ class Daemon:
         self.env = {**os.environ, "EBB_LOCK_DIR": f"/tmp/ebb-it-locks-{os.getuid()}", **(env or {})}
         for name in ("EBB_SERVER", "EBB_SOCKET", "EBB_KEY"):
             self.env.pop(name, None)
-        first = random.randrange(20000, 28000, 20)
-        self.ports = f"{first}-{first + 19}"
+        self.ports, self.ports_claim = claim_ports()
         self.write_config(config)
         self.process = None
         self.port = None
@@ -180,6 +192,7 @@ class Daemon:
         finally:
             if self.alive():
                 self.kill()
+            self.ports_claim.close()
             shutil.rmtree(self.dir, ignore_errors=True)
 
     # ---- HTTP

@@ -171,7 +171,8 @@ class Serve(harness.Case):
     def test_ports_that_run_out(self):
         d = harness.Daemon(start=False)
         self.addCleanup(self._end, d)
-        d.ports = "27900-27901"
+        first = int(d.ports.split("-")[0])
+        d.ports = f"{first}-{first + 1}"
         d.start()
         holder = d.submit(["sleep", "1000"], ports=2)
         d.wait_state(holder["id"], "running")
@@ -179,7 +180,7 @@ class Serve(harness.Case):
         self.assertRegex(d.ebb("why", waiting, check=True).stdout, rf"waits for 1 port; held by \S+ {holder['id']}")
         done = d.ebb("submit", "--ports", "3", "--", "true")
         self.assertEqual(done.returncode, 2)
-        self.assertIn("--ports 3: this server's range has 2 (27900-27901); it would wait for ever", done.stderr)
+        self.assertIn(f"--ports 3: this server's range has 2 ({d.ports}); it would wait for ever", done.stderr)
         d.ebb("cancel", holder["id"], check=True)
         self.assertEqual(d.ebb("wait", waiting).returncode, 0)
 

@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <cstddef>
 #include <exception>
 #include <filesystem>
 #include <memory>
@@ -23,6 +25,32 @@ namespace ebb::daemon::testing {
 
 using namespace std::chrono_literals;
 
+/// Twenty ports that no other test of this machine uses while this lives: tests run beside each other, and
+/// each has listeners of its own. Claimed by an abstract socket's name, which ends with its process
+/// (tests/integration/harness.py claims the same way).
+class PortBlock {
+ public:
+  PortBlock() {
+    for (int tried = 0; tried < 400; ++tried) {
+      first_ = 20000 + 20 * ((::getpid() + tried) % 400);
+      claim_ = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      const std::string name = "ebb-test-ports-" + std::to_string(first_);
+      sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+      name.copy(address.sun_path + 1, name.size());
+      const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+      if (::bind(claim_.get(), reinterpret_cast<const sockaddr*>(&address), length) == 0) return;
+    }
+    ADD_FAILURE() << "every block of ports is another test's";
+  }
+  [[nodiscard]] std::string range() const {
+    return std::to_string(first_) + '-' + std::to_string(first_ + 19);
+  }
+
+ private:
+  int first_ = 0;
+  UniqueFd claim_;
+};
+
 /// A daemon in a folder of its own, with declared GPUs, whose only caller is this process.
 class DaemonTest : public ::testing::Test {
  protected:
@@ -36,7 +64,7 @@ class DaemonTest : public ::testing::Test {
     config_.server.socket = folder_ / "ebb.sock";
     config_.server.listen = std::nullopt;
     config_.gpus.use = "declared:4";
-    config_.ports.range = "28700-28719";
+    config_.ports.range = ports_.range();
     config_.jobs.scratch = folder_ / "scratch";
     int pair[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
@@ -116,6 +144,7 @@ class DaemonTest : public ::testing::Test {
   }
 
   std::filesystem::path folder_;
+  PortBlock ports_;
   Config config_;
   UniqueFd near_, far_;
 };
