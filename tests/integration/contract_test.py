@@ -183,7 +183,8 @@ class Answers(harness.Case):
         wait_for(lambda: d.http("GET", f"/v1/jobs/{job}/logs").body)
         answer = d.http("DELETE", f"/v1/jobs/{job}?wait=100ms")
         self.assertEqual((answer.status, answer.json["id"], answer.json["state"]),
-                         (202, job, "running"))  # within its grace
+                         (202, job, "releasing"))  # within its grace
+        self.assertEqual([j["id"] for j in d.http("GET", "/v1/jobs?state=releasing").json["items"]], [job])
         self.assertEqual(answer.json["reason"]["kind"], "cancelled")
         answer = d.http("DELETE", f"/v1/jobs/{job}?grace=0&wait=30s")
         self.assertEqual((answer.status, answer.json["complete"]), (200, True))

@@ -66,6 +66,14 @@ class Run(harness.Case):
         done = d.ebb("run", "-q", "--", "sh", "-c", "printf 'a\\0b'; printf c >&2")
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "a\0b", "c"))
 
+    def test_where_the_job_runs_is_said_before_its_first_line(self):
+        d = self.daemon()
+        run = self.start_run(d, "--gpus", "1", "--", "sh", "-c", "echo out; exec sleep 0.3", stderr=subprocess.STDOUT)
+        said = run.stdout.readline()
+        self.assertRegex(said, r"\Aebb: job \w{8} runs on GPU 0\n\Z")
+        self.assertEqual(run.stdout.readline(), "out\n")
+        self.finish(run)
+
     def test_exit_status_is_the_jobs(self):
         d = self.daemon()
         for command, status in [(["true"], 0), (["sh", "-c", "exit 3"], 3), (["sh", "-c", "kill -9 $$"], 137),
@@ -238,6 +246,7 @@ class Run(harness.Case):
         run.send_signal(signal.SIGINT)
         self.assertEqual(run.wait(5), -signal.SIGINT)
         self.assertLess(time.monotonic() - began, 0.5)
+        self.assertEqual(d.job(self.job_id(d))["state"], "releasing")
         job = d.wait_state(self.job_id(d))
         self.assertEqual(job["state"], "cancelled")
         self.assertTrue(d.report(job["id"])["complete"])

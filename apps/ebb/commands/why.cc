@@ -21,7 +21,10 @@ int why_main(Words words) {
   if (why->position) text += ", position " + std::to_string(*why->position);
   text += '\n';
   for (const model::Blocker& blocker : why->blockers) text += "  " + blocker.text + '\n';
-  if (why->state != model::JobState::queued) text += "  it does not wait\n";
+  if (why->state == model::JobState::releasing)
+    text += "  its processes are ended, and what it held is given back\n";
+  else if (why->state != model::JobState::queued)
+    text += "  it does not wait\n";
   return print(text);
 }
 

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <deque>
 #include <exception>
+#include <utility>
 
 #include "ebb/base/ids.h"
 #include "ebb/base/text.h"
@@ -184,10 +185,12 @@ class RunSession {
     owner.on_back = [&log] { log.connect_again(); };
     owner.on_job = [this](const model::Job& job) {
       progress_.show(job, BootClock::now(), context_.say);
+      const bool place_said =
+          job.state > model::JobState::starting || (job.state == model::JobState::starting && job.spec.ready);
+      if (place_said) read_log();
       context_.changed.ring();
     };
     spawn(owner.follow(std::move(submitted.connection)));
-    spawn(log.copy());
 
     std::optional<BootTime> leave;  // interrupted: when to go without an answer
     while (!owner.report() && !owner.error()) {
@@ -222,9 +225,15 @@ class RunSession {
     co_return tell_end(*owner.report());
   }
 
+  // Where the job runs is said before its first line is shown.
+  void read_log() {
+    if (!std::exchange(reads_log_, true)) spawn(log_->copy());
+  }
+
   Task<void> finish_output(const model::Report& report, LogCopy& log) {
     log.job_is_over();
     if (report.attempt == 0) co_return;  // it never ran, so it has no output
+    read_log();
     // Without an interruption as long as the log takes; interrupted, the end may be cut.
     std::optional<BootTime> limit;
     while (!log.done()) {
@@ -319,6 +328,7 @@ class RunSession {
   std::deque<bool> drained_;
   std::string id_;
   int write_error_ = 0;
+  bool reads_log_ = false;
   bool cancelling_ = false;
   bool cancel_answered_ = false;
 };

@@ -100,6 +100,12 @@ engine::Machine machine_of(const Context& context) {
   return machine;
 }
 
+// How far its attempt was known to be: `releasing` only when its tree has ended, not when a stop was all.
+model::JobState last_known(const store::JobRecord& record) {
+  if (record.state != model::JobState::releasing || record.attempt->ended_at) return record.state;
+  return record.attempt->started_at ? model::JobState::running : model::JobState::starting;
+}
+
 engine::Restored restored(const store::JobRecord& record) {
   engine::Restored event;
   event.job = info_of(record.row);
@@ -112,7 +118,7 @@ engine::Restored restored(const store::JobRecord& record) {
   engine::Restored::Attempt live;
   live.number = static_cast<int>(attempt.id.number);
   live.leases = {.gpus = attempt.gpus, .ports = attempt.ports, .memory_bytes = attempt.memory_bytes};
-  live.state = record.state;
+  live.state = last_known(record);
   live.stop_reason = attempt.stop_reason;
   live.stop_asked_at = attempt.stop_asked_at;
   live.started_at = attempt.started_at;
@@ -172,7 +178,7 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
         shell.add_attempt(attempt);
         known_folders.insert(record.attempt->id.str());
         live.push_back(
-            {.attempt = std::move(attempt), .boot = record.attempt->boot_id, .state = record.state});
+            {.attempt = std::move(attempt), .boot = record.attempt->boot_id, .state = last_known(record)});
       }
     }
     shell.tell(std::move(event));

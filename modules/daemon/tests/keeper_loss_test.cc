@@ -49,7 +49,8 @@ class KeeperLoss : public testing::DaemonTest {
     const std::filesystem::path file = config_.jobs.scratch / (id.str() + ".1") / name;
     const BootTime deadline = BootClock::now() + 20s;
     while (!std::filesystem::exists(file) && BootClock::now() < deadline) {
-      (void)co_await daemon.changed(who, id, JobState::running, 5ms);
+      const auto now = daemon.job(who, id);
+      (void)co_await daemon.changed(who, id, now->state, 5ms);
     }
     co_return std::filesystem::exists(file);
   }

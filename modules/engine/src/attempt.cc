@@ -45,6 +45,7 @@ void Engine::State::stop_attempt(Job& job, Attempt& attempt, model::StopReason r
   if (!attempt.stop) {
     attempt.stop = Stop{std::move(reason), now_.wall, now_.boot, kill_at};
     out_.records.emplace_back(record::StopAsked{job.attempt_id(), attempt.stop->reason, now_.wall});
+    note("job.releasing", job, model::JobState::releasing);
   } else if (kill_at < attempt.stop->kill_at) {
     attempt.stop->kill_at = kill_at;
   } else {

@@ -98,7 +98,7 @@ void Engine::State::on(const Ended& event) {
     if (!was_gone) reason = attempt->stop->reason;
   }
   out_.records.emplace_back(record::AttemptEnded{event.attempt, reason, event.exit, now_.wall});
-  note("job.releasing", *job, model::JobState::releasing);
+  if (!attempt->stop) note("job.releasing", *job, model::JobState::releasing);
   begin_release(*job, std::move(reason), event.exit);
 }
 

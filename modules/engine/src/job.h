@@ -125,6 +125,11 @@ struct alignas(64) Job {
   /// The attempt, in the states that have one on disk.
   [[nodiscard]] Attempt* attempt();
   [[nodiscard]] const Attempt* attempt() const { return const_cast<Job*>(this)->attempt(); }
+  /// What it holds is on its way back: it was asked to stop, or its tree has ended.
+  [[nodiscard]] bool releasing() const {
+    const Attempt* const now = attempt();
+    return now && (now->stop || std::holds_alternative<Boxed<Releasing>>(phase));
+  }
 };
 static_assert(sizeof(Job) == 128);
 

@@ -19,10 +19,9 @@ std::optional<JobView> Engine::State::find(JobId id) const {
   }
   if (std::holds_alternative<Boxed<Starting>>(job->phase)) view.state = model::JobState::starting;
   if (std::holds_alternative<Boxed<Running>>(job->phase)) view.state = model::JobState::running;
-  if (const auto* const releasing = std::get_if<Boxed<Releasing>>(&job->phase)) {
-    view.state = model::JobState::releasing;
-    view.stop_reason = (*releasing)->reason;
-  }
+  if (job->releasing()) view.state = model::JobState::releasing;
+  if (const auto* const ended = std::get_if<Boxed<Releasing>>(&job->phase))
+    view.stop_reason = (*ended)->reason;
   return view;
 }
 
@@ -40,8 +39,7 @@ model::Devices Engine::State::devices() const {
     const Job* const job = queue_.find(*device.holder);
     view.job = device.holder;
     view.user = job->user->name;
-    view.state = std::holds_alternative<Boxed<Releasing>>(job->phase) ? model::DeviceState::releasing
-                                                                      : model::DeviceState::leased;
+    view.state = job->releasing() ? model::DeviceState::releasing : model::DeviceState::leased;
   };
   model::Devices all;
   for (std::size_t i = 0; i < pool_.gpus().size(); ++i) {

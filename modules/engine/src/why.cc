@@ -40,7 +40,7 @@ std::string uses_text(const Device& gpu) {
 
 std::string Engine::State::holder_text(const Job& holder, const std::vector<int>& gpus) const {
   std::string text = holder.user->name + "'s " + holder.id.str() + " holds" + numbers(gpus);
-  if (std::holds_alternative<Boxed<Releasing>>(holder.phase)) return text + " (being released)";
+  if (holder.releasing()) return text + " (being released)";
   const auto* const running = std::get_if<Boxed<Running>>(&holder.phase);
   if (running && (*running)->time_out && *(*running)->time_out > now_.boot)
     text += " (for at most " + format_duration(*(*running)->time_out - now_.boot) + ")";

@@ -148,10 +148,11 @@ TEST(Stop, OfAStartingJobWinsOverWhatFollows) {  // prior defect 2
   const Actions actions = d.cancel(1);
   EXPECT_NE(first<record::StopAsked>(actions.records), nullptr);
   EXPECT_NE(first<act::Stop>(actions.then), nullptr);
+  EXPECT_EQ(d.state(1), JobState::releasing);
   d.apply(Started{{JobId(1), 1}, 42, std::nullopt});
   EXPECT_TRUE(d.apply(BecameReady{{JobId(1), 1}}).empty());
   EXPECT_TRUE(d.apply(ReadyFailed{{JobId(1), 1}, "late"}).empty());
-  EXPECT_EQ(d.state(1), JobState::starting);
+  EXPECT_EQ(d.state(1), JobState::releasing);
   EXPECT_EQ(first<act::Release>(d.end(1, StopKind::failed).now)->reason.kind, StopKind::cancelled);
   EXPECT_TRUE(d.end(1, StopKind::failed).empty());
 }

@@ -145,15 +145,15 @@ const char* const kExpected = R"(
 StopRequested
   queued: gone +report
   acquiring: gone abn +report
-  starting: = +stop STOP
-  unready: = +stop STOP
-  running: = +stop STOP
+  starting: releasing +stop STOP
+  unready: releasing +stop STOP
+  running: releasing +stop STOP
 StopRequested 0s
   queued: gone +report
   acquiring: gone abn +report
-  starting: = +stop STOP
-  unready: = +stop STOP
-  running: = +stop STOP
+  starting: releasing +stop STOP
+  unready: releasing +stop STOP
+  running: releasing +stop STOP
   stopping: = STOP
 Acquired
   acquiring: starting +att START
@@ -163,13 +163,13 @@ Started
 BecameReady
   unready: running +run
 ReadyFailed
-  starting: = +stop STOP
-  unready: = +stop STOP
+  starting: releasing +stop STOP
+  unready: releasing +stop STOP
 Ended
   starting: releasing rel +end
   unready: releasing rel +end
   running: releasing rel +end
-  stopping: releasing rel +end
+  stopping: = rel +end
 NeverStarted
   starting: queued acq +drop
 Released
@@ -187,9 +187,9 @@ OwnerResumed
 OwnerExited
   queued: gone +report
   acquiring: gone abn +report
-  starting: = +stop STOP
-  unready: = +stop STOP
-  running: = +stop STOP
+  starting: releasing +stop STOP
+  unready: releasing +stop STOP
+  running: releasing +stop STOP
 OwnerDropped
   queued: = -own
   acquiring: = -own DISOWN
@@ -215,14 +215,14 @@ RestoreDone
 Drain
 Shutdown end
   acquiring: = abn
-  starting: = +stop STOP
-  unready: = +stop STOP
-  running: = +stop STOP
+  starting: releasing +stop STOP
+  unready: releasing +stop STOP
+  running: releasing +stop STOP
 Shutdown now
   acquiring: = abn
-  starting: = +stop STOP
-  unready: = +stop STOP
-  running: = +stop STOP
+  starting: releasing +stop STOP
+  unready: releasing +stop STOP
+  running: releasing +stop STOP
   stopping: = STOP
 Shutdown keep
   acquiring: = abn

@@ -179,7 +179,8 @@ Result<void> Applier::operator()(const write::SetStopAsked& write) {
       !set) {
     return set;
   }
-  return changed("attempt", write.attempt.str());
+  if (auto there = changed("attempt", write.attempt.str()); !there) return there;
+  return attempt_state_.run(write.attempt.job.value(), stored_state(JobState::releasing));
 }
 
 Result<void> Applier::operator()(const write::SetEnded& write) {

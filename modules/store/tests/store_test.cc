@@ -111,7 +111,8 @@ TEST(Store, FollowsAnAttemptThroughItsLife) {
   expect_committed(store, {write::SetStopAsked{id, first, at(3)}, write::SetStopAsked{id, second, at(4)}});
   EXPECT_EQ(now().attempt->stop_reason, first) << "the first one counts";
   EXPECT_EQ(now().attempt->stop_asked_at, at(3));
-  EXPECT_EQ(now().state, JobState::running);
+  EXPECT_EQ(now().state, JobState::releasing);
+  EXPECT_FALSE(now().attempt->ended_at) << "which tells a stop from an end";
 
   expect_committed(store, {write::SetEnded{id, first, {.code = {}, .signal = 15}, at(5)}});
   EXPECT_EQ(now().state, JobState::releasing);

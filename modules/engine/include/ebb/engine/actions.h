@@ -87,13 +87,13 @@ struct AttemptRunning {
   int pid = 0;
   WallTime at{};
 };
-/// A stop has been asked for (the first one counts).
+/// A stop has been asked for (the first one counts); from here on the job is `releasing`.
 struct StopAsked {
   AttemptId attempt;
   model::StopReason reason;
   WallTime at{};
 };
-/// Its tree has ended; releasing begins.
+/// Its tree has ended; the other releases begin.
 struct AttemptEnded {
   AttemptId attempt;
   model::StopReason reason;

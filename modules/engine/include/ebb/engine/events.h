@@ -15,13 +15,14 @@ namespace ebb::engine {
 
 /// A job of the journal at start-up, before any other event. With an attempt, its leases are held again; the
 /// shell then tells by Started, Ended or NeverStarted what its census found (of one that is `releasing`,
-/// which releases again, nothing needs to be told). In order of JobInfo::seq.
+/// whose tree has ended and which releases again, nothing needs to be told). In order of JobInfo::seq.
 struct Restored {
   struct Attempt {
     int number = 1;
     Leases leases;
-    model::JobState state = model::JobState::starting;  ///< starting, running or releasing
-    std::optional<model::StopReason> stop_reason;       ///< a stop that was on its way; releasing: the end's
+    model::JobState state =
+        model::JobState::starting;                 ///< starting or running; releasing: its tree has ended
+    std::optional<model::StopReason> stop_reason;  ///< a stop that was on its way; releasing: the end's
     std::optional<WallTime> stop_asked_at;
     std::optional<WallTime> started_at;
     model::Exit exit;  ///< releasing

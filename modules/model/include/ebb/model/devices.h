@@ -12,7 +12,7 @@ namespace ebb::model {
 enum class DeviceState {
   free,
   leased,
-  releasing,    ///< its attempt has ended; it is not verified free yet
+  releasing,    ///< its job is; it is not verified free yet
   outside,      ///< used by a process that is not Ebb's
   quarantined,  ///< something of an ended attempt is still on it
   unknown,      ///< the driver does not answer

@@ -18,7 +18,7 @@ enum class JobState {
   queued,     ///< waits for what it asked for
   starting,   ///< leases taken and recorded; its process is being started, or is not ready yet
   running,    ///< started, and ready where readiness was asked for
-  releasing,  ///< has ended; what it held is being given back and verified
+  releasing,  ///< was asked to stop, or has ended; what it holds is being given back and verified
   completed,
   failed,
   cancelled,

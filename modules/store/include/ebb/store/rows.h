@@ -102,7 +102,7 @@ struct SetTier {
   AttemptId attempt;
   std::string tier;
 };
-struct SetStopAsked {
+struct SetStopAsked {  ///< the job is `releasing` from now on
   AttemptId attempt;
   model::StopReason reason;
   WallTime at{};
