@@ -116,7 +116,10 @@ bool Decoder::fail(std::string message, std::string_view type) {
 }
 
 bool Decoder::refuse(std::string_view requirement, const value& got) {
-  return fail(place() + " must be " + std::string(requirement) + ", not " + shown(got));
+  // What stands in these may be a secret, and an answer may be logged.
+  const std::string_view field = path_.empty() ? std::string_view() : path_.front().key;
+  const bool secret = got.is_string() && (field == "env" || field == "api_key");
+  return fail(place() + " must be " + std::string(requirement) + ", not " + (secret ? "a text" : shown(got)));
 }
 
 bool Decoder::missing() { return fail(place() + " is missing"); }
