@@ -85,7 +85,8 @@ function(ebb_module module)
     foreach(dependency IN LISTS arg_PRIVATE)
       target_link_libraries(${module}_test PRIVATE ebb_${dependency})
     endforeach()
-    gtest_discover_tests(${module}_test TEST_PREFIX "${module}/" PROPERTIES TIMEOUT 120 LABELS unit
+    math(EXPR timeout "120 * ${EBB_PATIENCE}")
+    gtest_discover_tests(${module}_test TEST_PREFIX "${module}/" PROPERTIES TIMEOUT ${timeout} LABELS unit
                          DISCOVERY_TIMEOUT 60)
   endif()
 endfunction()

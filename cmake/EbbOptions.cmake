@@ -31,6 +31,11 @@ endif()
 
 set(EBB_SANITIZE "" CACHE STRING "Sanitizers for every target, as in -fsanitize=")
 option(EBB_FUZZ "Build the libFuzzer targets" OFF)
+# How many times longer than usual a test waits for what must come. What the product promises is not stretched.
+set(EBB_PATIENCE 1)
+if(EBB_SANITIZE)
+  set(EBB_PATIENCE 5)
+endif()
 if(EBB_SANITIZE)
   add_compile_options(-fsanitize=${EBB_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${EBB_SANITIZE})

@@ -25,11 +25,15 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("EBB_BIN_DIR", ROOT / "build" / "dev" / "bin"))
 EBB = str(BIN / "ebb")
+# How many times longer to wait for what must come: programs under a sanitizer are slow. No bound of Ebb's is stretched.
+PATIENCE = int(os.environ.get("EBB_TEST_PATIENCE", "1"))
 TERMINAL = ("completed", "failed", "cancelled")
 
 
 def wait_for(condition, deadline=15.0, what="the condition"):
-    """Calls `condition` until it returns something true, and returns that; fails after `deadline` seconds."""
+    """Calls `condition` until it returns something true, and returns that; fails after `deadline` seconds, of the
+    machine's pace (PATIENCE)."""
+    deadline *= PATIENCE
     end = time.monotonic() + deadline
     while True:
         value = condition()
@@ -140,7 +144,7 @@ class Daemon:
             to = log if terminal is None else terminal
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=to, stderr=to,
                                             env={**self.env, "NOTIFY_SOCKET": path}, start_new_session=True)
-        end = time.monotonic() + deadline
+        end = time.monotonic() + deadline * PATIENCE
         try:
             while True:
                 notify.settimeout(0.1)
@@ -172,7 +176,7 @@ class Daemon:
         if self.alive():
             self.signal(signal.SIGTERM)
             try:
-                self.process.wait(deadline)
+                self.process.wait(deadline * PATIENCE)
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise AssertionError(f"ebb serve did not end within {deadline} s:\n{self.output()}")
@@ -259,7 +263,7 @@ class Daemon:
     def ebb(self, *args, timeout=60, check=False, env=None, **options):
         """`ebb ARGS`, run to its end, with its output as text."""
         done = subprocess.run([EBB, *map(str, args)], env=self.client_env(**(env or {})), capture_output=True,
-                              text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL, **options)
+                              text=True, errors="replace", timeout=timeout * PATIENCE, stdin=subprocess.DEVNULL, **options)
         if check and done.returncode != 0:
             raise AssertionError(f"ebb {args}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done

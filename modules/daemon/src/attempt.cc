@@ -274,9 +274,11 @@ void Attempt::adopt(const std::string& boot, model::JobState state) {
 void Attempt::never_began() {
   locks_->give_back();
   asio::post(context_.files, [self = shared_from_this(), folder = context_.attempt_folder(id_),
-                              scratch = context_.scratch_folder(id_), group = processes_->cgroup()] {
+                              scratch = context_.scratch_folder(id_), group = processes_->cgroup()]() mutable {
     remove_places(folder, scratch, group);
-    asio::post(self->context_.io, [self] {
+    asio::io_context& io = self->context_.io;
+    // Handed on, not copied: the last to let go of an attempt must be the loop's thread.
+    asio::post(io, [self = std::move(self)] {
       if (!self->detached_) self->context_.tell(engine::NeverStarted{self->id_});
     });
   });
