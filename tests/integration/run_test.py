@@ -316,6 +316,17 @@ class Run(harness.Case):
         state = lambda: pathlib.Path(f"/proc/{run.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
         wait_for(lambda: state() == "T", what="the client's stop")
 
+    def check_stopped_clock(self, d, run):
+        """The client stops; its job, of a lease of 1 s, goes on until it is continued and interrupted."""
+        self.wait_stopped(run)
+        self.running(d)
+        time.sleep(2.5)  # longer than the lease: nothing tells when a clock has not run out
+        self.assertEqual(d.job(self.job_id(d))["state"], "running")
+        run.send_signal(signal.SIGCONT)
+        wait_for(lambda: d.job(self.job_id(d))["owner"]["connected"])
+        run.send_signal(signal.SIGINT)
+        self.assertEqual(self.finish(run)[0], -signal.SIGINT)
+
     def submit_to_a_stopped_daemon(self, d, *args):
         """A client whose request the daemon has not read yet, in a process group as at a shell."""
         d.signal(signal.SIGSTOP)
@@ -332,14 +343,7 @@ class Run(harness.Case):
         self.assertEqual(run.stderr.readline(), "ebb: SIGTSTP: waiting for the server to say whether there is a job, "
                                                 "to tell it (Ctrl+Z again: stop now)\n")
         d.signal(signal.SIGCONT)
-        self.wait_stopped(run)
-        self.running(d)
-        time.sleep(2.5)  # longer than the lease: nothing tells when a clock has not run out
-        self.assertEqual(d.job(self.job_id(d))["state"], "running")
-        run.send_signal(signal.SIGCONT)
-        wait_for(lambda: d.job(self.job_id(d))["owner"]["connected"])
-        run.send_signal(signal.SIGINT)
-        self.assertEqual(self.finish(run)[0], -signal.SIGINT)
+        self.check_stopped_clock(d, run)
 
     def test_ctrl_z_twice_before_the_answer_stops_at_once_and_ctrl_c_ends_the_wait(self):
         d = self.daemon()
@@ -363,13 +367,7 @@ class Run(harness.Case):
         run = self.start_run(d, "--owner-lease", "1s", "--", "sleep", "1000", process_group=0)
         self.running(d)
         run.send_signal(signal.SIGTSTP)
-        self.wait_stopped(run)
-        time.sleep(2.5)  # longer than the lease: nothing tells when a clock has not run out
-        self.assertEqual(d.job(self.job_id(d))["state"], "running")
-        run.send_signal(signal.SIGCONT)
-        wait_for(lambda: d.job(self.job_id(d))["owner"]["connected"])
-        run.send_signal(signal.SIGINT)
-        self.assertEqual(self.finish(run)[0], -signal.SIGINT)
+        self.check_stopped_clock(d, run)
 
     def test_death_while_stopped_still_ends_the_job(self):
         d = self.daemon()
