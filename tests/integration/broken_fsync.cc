@@ -1,5 +1,7 @@
 // Preloaded into a program: while the file that EBB_TEST_FSYNC_FAILS names is there, nothing reaches the
-// disk.
+// disk; where the one that EBB_TEST_FSYNC_HANGS names is there, the disk never answers again, and that file
+// is no longer empty.
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -8,9 +10,18 @@
 
 namespace {
 
+// Empty, and so the name of no file, where the variable is not set.
+const char* path_in(const char* variable) {
+  const char* const path = std::getenv(variable);
+  return path != nullptr ? path : "";
+}
+
 int sync_by(long call, int fd) {
-  const char* const flag = std::getenv("EBB_TEST_FSYNC_FAILS");
-  if (flag != nullptr && ::access(flag, F_OK) == 0) {
+  if (const int flag = ::open(path_in("EBB_TEST_FSYNC_HANGS"), O_WRONLY | O_CLOEXEC); flag >= 0) {
+    (void)!::write(flag, "hangs\n", 6);
+    for (;;) ::pause();
+  }
+  if (::access(path_in("EBB_TEST_FSYNC_FAILS"), F_OK) == 0) {
     errno = EIO;
     return -1;
   }

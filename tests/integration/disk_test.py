@@ -136,10 +136,10 @@ class Full(harness.Case):
 
 
 class Broken(harness.Case):
-    def broken_daemon(self, terminal=None, **options):
+    def broken_daemon(self, terminal=None, how="fails", **options):
         d = harness.Daemon(start=False, **options)
-        self.flag = d.dir / "fsync-fails"
-        d.env["EBB_TEST_FSYNC_FAILS"] = str(self.flag)
+        self.flag = d.dir / f"fsync-{how}"
+        d.env[f"EBB_TEST_FSYNC_{how.upper()}"] = str(self.flag)
         d.env["LD_PRELOAD"] = BROKEN_FSYNC
         d.env["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
         self.addCleanup(self._end, d)
@@ -149,14 +149,16 @@ class Broken(harness.Case):
     def lives(self, job):
         return job is not None and os.path.exists(f"/proc/{job['pid']}")
 
-    def check_recovery(self, d, running):
-        """The daemon has ended by itself; its jobs have not, and the next one takes them up."""
-        self.assertEqual(d.process.wait(20), 1)
-        self.assertRegex(d.output(), "jobs stay with their keepers")
+    def check_recovery(self, d, running, says="jobs stay with their keepers"):
+        """The daemon has ended or ends, in time; its jobs have not, and the next one takes them up."""
+        self.assertEqual(d.process.wait(30), 1)
+        self.assertRegex(d.output(), says)
+        self.assertNotIn("nothing is left behind", d.output())
         self.assertTrue(self.lives(running))
         self.flag.unlink()
         d.start()
-        again = d.wait_state(running["id"], "running")
+        d.wait_state(running["id"], "running")
+        again = wait_for(lambda: (lambda job: job if job["pid"] else None)(d.job(running["id"])), what="its keeper's answer")
         self.assertEqual((again["pid"], again["attempt"]), (running["pid"], 1))
         d.http("DELETE", f"/v1/jobs/{running['id']}?wait=30s")
         self.assertTrue(d.report(running["id"])["complete"])
@@ -170,6 +172,25 @@ class Broken(harness.Case):
         self.assertNotEqual(refused.returncode, 0)
         self.assertEqual(refused.stdout, "", "nobody was told that it was accepted")
         self.check_recovery(d, running)
+
+    def test_a_disk_that_never_answers_again_does_not_hold_up_the_end(self):
+        d = self.broken_daemon(how="hangs")
+        running = d.wait_state(d.submit(["sleep", "600"], workdir="/", gpus=1)["id"], "running")
+        self.flag.touch()
+        d.signal(signal.SIGTERM)
+        self.check_recovery(
+            d, running, r"1 job has not ended.*has not taken a write to \S+/ebb.db within 15 s.*stays with its keeper")
+
+    def test_nor_one_that_hung_at_a_submission_while_jobs_are_kept(self):
+        d = self.broken_daemon(how="hangs", args=["--on-stop", "keep"])
+        running = d.wait_state(d.submit(["sleep", "600"], workdir="/", gpus=1)["id"], "running")
+        self.flag.touch()
+        client = d.popen("submit", "--", "true")
+        self.addCleanup(client.communicate)
+        self.addCleanup(client.kill)
+        wait_for(lambda: self.flag.stat().st_size, what="the write that hangs")
+        d.signal(signal.SIGTERM)
+        self.check_recovery(d, running, r"could not be written down: .* within 15 s")
 
     def test_what_it_logs_has_no_colour_even_on_a_terminal(self):
         main, side = pty.openpty()

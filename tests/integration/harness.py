@@ -85,6 +85,25 @@ def claim_ports():
     raise RuntimeError("every block of ports is another test's")
 
 
+def remove_groups(state):
+    """The cgroups that a daemon with this state directory left, as far as no process is in them: its next start would
+    take them over, but there is none."""
+    name = 2166136261  # as cgroup_base_name() in modules/process
+    for byte in os.fsencode(state):
+        name = (name ^ byte) * 16777619 & 0xffffffff
+    own = {words[2] for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines() for words in [line.split(":", 2)]}
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        if " - cgroup" not in line:
+            continue
+        for parent in {"/", *own}:
+            base = f"{line.split()[4]}{parent}/ebb-{name:08x}"
+            for folder, _, _ in os.walk(base, topdown=False):
+                try:
+                    os.rmdir(folder)
+                except OSError:
+                    pass
+
+
 class Daemon:
     """One `ebb serve`. `config` is TOML laid over what keeps it apart from other daemons; `args` go to
     `ebb serve`. As root, jobs that come by key run as `nobody`."""
@@ -197,6 +216,7 @@ class Daemon:
             if self.alive():
                 self.kill()
             self.ports_claim.close()
+            remove_groups(self.state)
             shutil.rmtree(self.dir, ignore_errors=True)
 
     # ---- HTTP

@@ -320,14 +320,15 @@ class Run(harness.Case):
 
     # ---- Ctrl+Z
 
-    def test_ctrl_z_stands_the_owners_clock_still(self):
-        d = self.daemon()
-        # A group of its own, whose parent is in another one of this session: the kernel stops no orphaned group.
-        run = self.start_run(d, "--owner-lease", "1s", "--", "sleep", "1000", process_group=0)
+    @staticmethod
+    def wait_stopped(run):
+        state = lambda: pathlib.Path(f"/proc/{run.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        wait_for(lambda: state() == "T", what="the client's stop")
+
+    def check_stopped_clock(self, d, run):
+        """The client stops; its job, of a lease of 1 s, goes on until it is continued and interrupted."""
+        self.wait_stopped(run)
         self.running(d)
-        run.send_signal(signal.SIGTSTP)
-        stopped = lambda: pathlib.Path(f"/proc/{run.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
-        wait_for(stopped, what="the client's stop")
         time.sleep(2.5)  # longer than the lease: nothing tells when a clock has not run out
         self.assertEqual(d.job(self.job_id(d))["state"], "running")
         run.send_signal(signal.SIGCONT)
@@ -335,12 +336,54 @@ class Run(harness.Case):
         run.send_signal(signal.SIGINT)
         self.assertEqual(self.finish(run)[0], -signal.SIGINT)
 
+    def submit_to_a_stopped_daemon(self, d, *args):
+        """A client whose request the daemon has not read yet, in a process group as at a shell."""
+        d.signal(signal.SIGSTOP)
+        self.addCleanup(lambda: d.alive() and d.signal(signal.SIGCONT))
+        run = self.start_run(d, *args, process_group=0)
+        files = lambda: [os.readlink(file) for file in pathlib.Path(f"/proc/{run.pid}/fd").iterdir()]
+        wait_for(lambda: any(file.startswith("socket:") for file in files()), what="the client's connection")
+        return run
+
+    def test_ctrl_z_before_the_answer_waits_for_it_and_tells_the_daemon(self):
+        d = self.daemon()
+        run = self.submit_to_a_stopped_daemon(d, "--owner-lease", "1s", "--", "sleep", "1000")
+        run.send_signal(signal.SIGTSTP)
+        self.assertEqual(run.stderr.readline(), "ebb: SIGTSTP: waiting for the server to say whether there is a job, "
+                                                "to tell it (Ctrl+Z again: stop now)\n")
+        d.signal(signal.SIGCONT)
+        self.check_stopped_clock(d, run)
+
+    def test_ctrl_z_twice_before_the_answer_stops_at_once_and_ctrl_c_ends_the_wait(self):
+        d = self.daemon()
+        run = self.submit_to_a_stopped_daemon(d, "--", "sleep", "1000")
+        run.send_signal(signal.SIGTSTP)
+        self.assertIn("SIGTSTP", run.stderr.readline())
+        run.send_signal(signal.SIGTSTP)
+        self.wait_stopped(run)
+        run.send_signal(signal.SIGCONT)
+        run.send_signal(signal.SIGTSTP)
+        self.assertIn("SIGTSTP", run.stderr.readline())
+        run.send_signal(signal.SIGINT)
+        self.assertIn("SIGINT", run.stderr.readline())
+        d.signal(signal.SIGCONT)
+        self.assertEqual(self.finish(run)[0], -signal.SIGINT)
+        self.assertEqual(d.wait_state(self.job_id(d))["state"], "cancelled")
+
+    def test_ctrl_z_stands_the_owners_clock_still(self):
+        d = self.daemon()
+        # A group of its own, whose parent is in another one of this session: the kernel stops no orphaned group.
+        run = self.start_run(d, "--owner-lease", "1s", "--", "sleep", "1000", process_group=0)
+        self.running(d)
+        run.send_signal(signal.SIGTSTP)
+        self.check_stopped_clock(d, run)
+
     def test_death_while_stopped_still_ends_the_job(self):
         d = self.daemon()
         run = self.start_run(d, "--", "sleep", "1000", process_group=0)
         self.running(d)
         run.send_signal(signal.SIGTSTP)
-        wait_for(lambda: pathlib.Path(f"/proc/{run.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T")
+        self.wait_stopped(run)
         run.kill()
         run.communicate()
         self.assertEqual(d.wait_state(self.job_id(d))["reason"]["kind"], "owner_lost")

@@ -194,12 +194,17 @@ class Serve {
       say(report.job.str() + ": " + model::one_line(report));
       if (!report.complete) ++incomplete;
     }
-    const std::int64_t left = keep ? 0 : daemon_->counters().active;
+    const auto counters = daemon_->counters();
+    const std::int64_t left = keep ? counters.unwritten : counters.active + counters.unwritten;
     if (left > 0) {
       const bool one = left == 1;
       say(std::to_string(left) + (one ? " job has" : " jobs have") +
           " not ended, since that could not be written down: " + daemon_->disk_error() + "; " +
           (one ? "it stays with its keeper" : "they stay with their keepers") + " for the next daemon");
+      status_ = kRefused;
+    } else if (!daemon_->disk_error().empty()) {
+      say("what happened last could not be written down: " + daemon_->disk_error() +
+          "; the next daemon finds out");
       status_ = kRefused;
     } else if (!keep) {
       say(std::to_string(reports.size()) + (reports.size() == 1 ? " job" : " jobs") + " ended in " +
@@ -210,9 +215,10 @@ class Serve {
     // Streams have just been told of the ends of their jobs.
     const bool finished = co_await server_->finish(std::chrono::milliseconds(300));
     descriptor_->close();
-    if (!finished) {
-      // A request still waits for something, and its coroutine refers to what would be destroyed now: leave
-      // as a crash would. All that matters is on disk.
+    if (!finished || daemon_->disk_hangs()) {
+      // A request still waits for something, and its coroutine refers to what would be destroyed now; or the
+      // thread that writes waits for the disk. Leave as a crash would: all that matters is on disk, or cannot
+      // be.
       std::_Exit(status_);
     }
     server_.reset();

@@ -43,6 +43,7 @@ Task<void> OwnerStream::open_and_read(Connection& connection) {
     if (on_back) on_back();
   }
   lost_since_.reset();
+  opened_ = true;
   backoff_.reset();
   context_.changed.ring();
   SseParser parser;

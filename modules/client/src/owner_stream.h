@@ -28,6 +28,8 @@ class OwnerStream {
   [[nodiscard]] const std::optional<Error>& error() const noexcept { return error_; }
   [[nodiscard]] Duration sought() const noexcept { return sought_; }
   [[nodiscard]] std::optional<BootTime> lost_since() const noexcept { return lost_since_; }
+  /// The daemon has seen it, or cannot be reached, or need not.
+  [[nodiscard]] bool settled() const noexcept { return opened_ || lost_since_ || report_ || error_; }
 
  private:
   Task<void> open_and_read(Connection& connection);
@@ -43,6 +45,7 @@ class OwnerStream {
   std::optional<model::Report> report_;
   std::optional<Error> error_;
   std::optional<BootTime> lost_since_;
+  bool opened_ = false;  // once
 };
 
 }  // namespace ebb::client

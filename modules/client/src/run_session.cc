@@ -122,6 +122,7 @@ class RunSession {
 
   // Interrupted meanwhile, it still waits for the answer for a while: only then can the job be cancelled.
   Task<Result<Submitted>> submit() {
+    submitting_ = true;
     asio::co_spawn(context_.io, post(), [this](std::exception_ptr failure) {
       if (failure) std::rethrow_exception(failure);
       context_.changed.ring();
@@ -161,6 +162,7 @@ class RunSession {
       const auto response = co_await connection->exchange(request, kSubmitDeadline);
       if (!response && response.error().code == Errc::unavailable && attempt < 3) continue;
       answer_.emplace(read_submission(response, std::move(*connection)));
+      if (*answer_) id_ = (*answer_)->job.id.str();
       co_return;
     }
   }
@@ -174,7 +176,6 @@ class RunSession {
   }
 
   Task<RunEnd> follow(Submitted submitted) {
-    id_ = submitted.job.id.str();
     if (const std::string warning = memory_warning(submitted.job); !warning.empty()) context_.say(warning);
     const bool local = context_.endpoints.front().kind == Endpoint::Kind::socket;
     const double lease = submitted.job.owner ? submitted.job.owner->lease_s : 15;
@@ -279,8 +280,23 @@ class RunSession {
     context_.changed.ring();
   }
 
+  // Whether it is known if there is a job, and the daemon knows whose. A stop that is told before would be
+  // undone by the owner's stream.
+  [[nodiscard]] bool settled() const {
+    if (!submitting_) return true;
+    if (!answer_) return false;
+    return id_.empty() || (owner_ && owner_->settled());
+  }
+
   Task<void> suspend_owner(bool suspended) {
     constexpr auto kDeadline = std::chrono::seconds(2);
+    if (suspended && submitting_ && !answer_) {
+      context_.say(
+          "SIGTSTP: waiting for the server to say whether there is a job, to tell it (Ctrl+Z again: stop now)");
+    }
+    while (suspended && !settled() && !signals_.received() && signals_.stopping()) {
+      co_await context_.changed.wait();
+    }
     if (id_.empty()) co_return;
     auto connection = co_await context_.connect(kDeadline);
     if (!connection) co_return;  // then the lease runs out, as it would after SIGSTOP
@@ -329,6 +345,7 @@ class RunSession {
   std::string id_;
   int write_error_ = 0;
   bool reads_log_ = false;
+  bool submitting_ = false;  // or the answer has come
   bool cancelling_ = false;
   bool cancel_answered_ = false;
 };

@@ -5,6 +5,7 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <utility>
 
 namespace ebb::client {
 
@@ -35,8 +36,12 @@ Task<void> SignalWatch::watch() {
     if (error) co_return;
     while (const auto signal = source_->read()) {
       if (signal->number == SIGPIPE || ignored_.contains(signal->number)) continue;
-      if (signal->number == SIGTSTP) {
-        co_await stop_and_continue();
+      if (signal->number == SIGTSTP && std::exchange(stopping_, false)) {
+        stop();
+        context_.changed.ring();
+      } else if (signal->number == SIGTSTP) {
+        stopping_ = true;
+        if (!in_turn_) boost::asio::co_spawn(context_.io, stop_and_continue(), boost::asio::detached);
       } else {
         take(signal->number);
       }
@@ -70,16 +75,26 @@ void SignalWatch::pretend(int signal) {
   context_.changed.ring();
 }
 
+// One after the other, so that the last that is told is what is true.
 Task<void> SignalWatch::stop_and_continue() {
-  if (on_stop) co_await on_stop();
-  // Stopped by SIGTSTP itself, so that the shell sees what it expects; execution goes on below at SIGCONT.
+  in_turn_ = true;
+  while (stopping_) {
+    const int before = received_;
+    if (on_stop) co_await on_stop();
+    if (std::exchange(stopping_, false) && received_ == before) stop();
+    if (on_continue) co_await on_continue();
+  }
+  in_turn_ = false;
+}
+
+// By SIGTSTP itself, so that the shell sees what it expects; returns at SIGCONT.
+void SignalWatch::stop() {
   sigset_t stop;
   sigemptyset(&stop);
   sigaddset(&stop, SIGTSTP);
   ::raise(SIGTSTP);
   ::pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);
   ::pthread_sigmask(SIG_BLOCK, &stop, nullptr);
-  if (on_continue) co_await on_continue();
 }
 
 }  // namespace ebb::client

@@ -26,13 +26,17 @@ class SignalWatch {
   void pretend(int signal);
   [[nodiscard]] bool pretended() const noexcept { return pretended_; }
 
-  /// Run before the process stops for Ctrl+Z, and after it goes on.
+  /// Run before the process stops for Ctrl+Z, and after it goes on. While on_stop runs, a second Ctrl+Z stops
+  /// the process at once, and the first signal that asks for the end keeps it from stopping.
   std::function<Task<void>()> on_stop, on_continue;
+  /// Whether the process stops when on_stop returns.
+  [[nodiscard]] bool stopping() const noexcept { return stopping_; }
 
  private:
   Task<void> watch();
   void take(int signal);
   Task<void> stop_and_continue();
+  static void stop();
 
   RunContext& context_;
   std::optional<lifecycle::SignalSource> source_;
@@ -41,6 +45,8 @@ class SignalWatch {
   int received_ = 0;
   BootTime received_at_{};
   bool pretended_ = false;
+  bool stopping_ = false;
+  bool in_turn_ = false;  // stop_and_continue() runs
 };
 
 }  // namespace ebb::client

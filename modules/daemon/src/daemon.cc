@@ -1,6 +1,7 @@
 #include "ebb/daemon/daemon.h"
 
 #include "daemon_impl.h"
+#include "ebb/base/units.h"
 #include "ebb/process/containment.h"
 
 namespace ebb::daemon {
@@ -10,6 +11,8 @@ using namespace std::chrono_literals;
 
 // How long the end of the daemon waits for keepers that were acknowledged to exit.
 constexpr Duration kCleanUpLimit = 5s;
+// How long it waits for the disk to take one write; one that takes 10 s is slow, not dead.
+constexpr Duration kDiskLimit = 15s;
 
 }  // namespace
 
@@ -64,32 +67,51 @@ bool Daemon::ready() const {
   return !impl_->stopping && impl_->shell.disk_error().empty() && !impl_->shell.engine().draining();
 }
 
-const std::string& Daemon::disk_error() const { return impl_->shell.disk_error(); }
+const std::string& Daemon::disk_error() const {
+  return impl_->disk_hangs ? impl_->disk_error : impl_->shell.disk_error();
+}
+
+bool Daemon::disk_hangs() const { return impl_->disk_hangs; }
 
 Daemon::Counters Daemon::counters() const {
   return {.submitted = impl_->shell.submitted,
           .started = impl_->shell.started,
           .ended = impl_->shell.ended,
           .queued = impl_->shell.engine().queued_count(),
-          .active = static_cast<std::int64_t>(impl_->shell.engine().active().size())};
+          .active = static_cast<std::int64_t>(impl_->shell.engine().active().size()),
+          .unwritten = static_cast<std::int64_t>(impl_->shell.unwritten_ends())};
 }
 
 // ---- the end
+
+// Bounded by the engine's own deadlines (each attempt's grace, its kill and its releases) and by the disk's.
+Task<void> Daemon::Impl::settle(bool idle) {
+  while ((idle && !shell.engine().idle()) || !shell.settled()) {
+    co_await shell.event_waiters().wait(Shell::kShutdown, 1s);
+    if (shell.disk_silent() >= kDiskLimit) {
+      disk_hangs = true;
+      disk_error = "the disk has not taken a write to " + (context->config.state.dir / "ebb.db").string() +
+                   " within " + format_duration(kDiskLimit);
+    }
+    // What is not on disk is recovered at the next start.
+    if (disk_hangs || !shell.disk_error().empty()) co_return;
+  }
+}
 
 Task<std::vector<model::Report>> Daemon::shutdown(bool keep) {
   Impl& impl = *impl_;
   impl.stopping = true;
   impl.shell.collect_reports();
   impl.shell.apply(engine::Shutdown{.end_jobs = !keep, .now = false});
-  // Bounded by the engine's own deadlines: each attempt's grace, its kill and its releases.
-  while (!(keep || impl.shell.engine().idle()) || !impl.shell.settled()) {
-    co_await impl.shell.event_waiters().wait(Shell::kShutdown, 1s);
-    if (!impl.shell.disk_error().empty()) break;  // what is not on disk is recovered at the next start
-  }
+  co_await impl.settle(!keep);
   // The attempts' folders and cgroups go once their keepers have.
   const BootTime limit = impl.context->clock.boot() + kCleanUpLimit;
   while (!keep && impl.context->closing.use_count() > 1 && impl.context->clock.boot() < limit) {
     co_await impl.shell.event_waiters().wait(Shell::kShutdown, 5ms);
+  }
+  if (disk_error().empty()) {
+    impl.shell.sync();
+    co_await impl.settle(false);
   }
   std::vector<model::Report> reports = impl.shell.reports();
   impl.shell.detach();

@@ -21,6 +21,11 @@ class Daemon::Impl {
   Impl(std::unique_ptr<Context> parts, engine::Engine engine, std::int64_t last_job, std::int64_t last_event,
        Users known_users);
 
+  // ---- daemon.cc
+  /// Waits until everything is on disk, and with `idle` until every job has ended; or until the disk is given
+  /// up.
+  [[nodiscard]] Task<void> settle(bool idle);
+
   // ---- startup.cc
   void recover(const std::vector<store::QuarantineRow>& quarantined);
   void look_at_quarantined(const std::vector<store::QuarantineRow>& rows);
@@ -58,6 +63,8 @@ class Daemon::Impl {
   Waiters<std::string> key_waiters;
   std::unordered_set<std::string> pending_keys;  // idempotency keys under way
   bool stopping = false;
+  bool disk_hangs = false;  // it has left a write unanswered for too long
+  std::string disk_error;   // then, in words
 };
 
 /// What the engine knows of a job, new or restored.

@@ -23,6 +23,7 @@ Shell::Shell(Context& context, engine::Engine engine, std::int64_t last_event)
     : context_(context),
       engine_(std::move(engine)),
       tick_(context.io),
+      asked_(BootTime::max()),
       retry_(context.io),
       watches_(context),
       job_waiters_(context.io),
@@ -111,6 +112,7 @@ void Shell::flush() {
 }
 
 void Shell::commit() {
+  asked_ = context_.clock.boot();
   context_.store.commit(committing_->batch, [this, alive = std::weak_ptr(alive_),
                                              &io = context_.io](const store::Store::Outcome& outcome) {
     asio::post(io, [this, alive, outcome] {
@@ -121,11 +123,13 @@ void Shell::commit() {
 
 void Shell::committed(const store::Store::Outcome& outcome) {
   if (detached_ || !committing_) return;
+  asked_ = BootTime::max();
   if (outcome.fatal) return disk_failed(outcome.result.error());
   if (!outcome.result) return retry_later(outcome.result.error());
   failed_.clear();
-  const Pending done = std::move(*committing_);
+  Pending done = std::move(*committing_);
   committing_.reset();
+  std::move(done.reports.begin(), done.reports.end(), std::back_inserter(reports_));
   published_ = std::max(published_, done.last_event);
   for (const engine::Act& act : done.then) carry_out(act);
   for (const JobId id : done.touched) job_waiters_.wake(id);
@@ -150,6 +154,21 @@ void Shell::retry_later(const Error& error) {
   retry_.async_wait([this, alive = std::weak_ptr(alive_)](boost::system::error_code failure) {
     if (!failure && alive.lock() && !detached_ && committing_) commit();
   });
+}
+
+// Batches become durable in the order in which they were committed, so that an empty one comes last.
+void Shell::sync() {
+  if (committing_) return;
+  committing_.emplace(Pending{});
+  commit();
+}
+
+Duration Shell::disk_silent() const {
+  return asked_ == BootTime::max() ? Duration{} : context_.clock.boot() - asked_;
+}
+
+std::size_t Shell::unwritten_ends() const {
+  return gathering_.ended.size() + (committing_ ? committing_->ended.size() : 0);
 }
 
 bool Shell::settled() const { return events_.empty() && !committing_ && gathering_.batch.empty(); }

@@ -58,11 +58,17 @@ class Shell {
   static constexpr int kShutdown = 1;
   [[nodiscard]] std::int64_t last_event() const { return published_; }
 
-  /// Reports of the jobs that ended since this shell began, for the end of the daemon.
+  /// Reports of the jobs that ended since collect_reports() and are on disk, for the end of the daemon.
   [[nodiscard]] const std::vector<model::Report>& reports() const { return reports_; }
   void collect_reports() { collecting_ = true; }
+  /// Jobs whose end is known, but not on disk.
+  [[nodiscard]] std::size_t unwritten_ends() const;
   /// Whether everything told has been applied and is on disk.
   [[nodiscard]] bool settled() const;
+  /// Not settled from here on until all that anybody has committed before is on disk.
+  void sync();
+  /// How long the disk has been taking over the present commit.
+  [[nodiscard]] Duration disk_silent() const;
   /// Why the disk did not take the last commit, which is tried again; empty: it did.
   [[nodiscard]] const std::string& disk_error() const { return failed_; }
   void on_fatal(std::function<void(Error)> handler) { fatal_ = std::move(handler); }
@@ -97,10 +103,12 @@ class Shell {
     std::vector<engine::Act> then;
     std::vector<JobId> touched;    // whose waiters are woken
     std::vector<AttemptId> ended;  // of the jobs that have ended, the last one
+    std::vector<model::Report> reports;
     std::int64_t last_event = 0;
   };
   Pending gathering_;
   std::optional<Pending> committing_;
+  BootTime asked_;  // while the disk is to answer for `committing_`; else BootTime::max()
   std::string failed_;
   boost::asio::steady_timer retry_;
 

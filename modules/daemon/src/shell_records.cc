@@ -40,7 +40,7 @@ void Shell::write(const engine::Record& record, WallTime at) {
                  },
                  [&](const JobEnded& over) {
                    ++ended;
-                   if (collecting_) reports_.push_back(over.report);
+                   if (collecting_) gathering_.reports.push_back(over.report);
                    batch.push_back(put::AddReport{over.report});
                    secrets_.erase(over.job);
                    owners_.erase(over.job);

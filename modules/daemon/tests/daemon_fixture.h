@@ -19,6 +19,7 @@
 #include "ebb/base/unique_fd.h"
 #include "ebb/daemon/daemon.h"
 #include "ebb/model/job.h"
+#include "ebb/process/cgroup.h"
 #include "ebb/process/proc.h"
 
 namespace ebb::daemon::testing {
@@ -72,8 +73,23 @@ class DaemonTest : public ::testing::Test {
     far_ = UniqueFd(pair[1]);
   }
   void TearDown() override {
+    remove_groups();
     std::error_code ignored;
     std::filesystem::remove_all(folder_, ignored);
+  }
+
+  // A daemon that leaves its jobs to their keepers leaves its base groups, for the next one of its state.
+  void remove_groups() const {
+    const auto mounts = process::find_cgroup_mounts();
+    ASSERT_TRUE(mounts.ok());
+    const std::string name = process::cgroup_base_name(config_.state.dir.string());
+    for (const auto& hierarchy : {mounts->unified, mounts->memory_v1, mounts->pids_v1}) {
+      if (!hierarchy) continue;
+      for (const std::string& parent : {hierarchy->mount, hierarchy->mount + hierarchy->own}) {
+        const auto removed = process::remove_cgroup(parent + "/" + name, BootClock::now() + 10s);
+        EXPECT_TRUE(removed.ok()) << removed.error().message;
+      }
+    }
   }
 
   Caller caller(const Daemon& daemon) {

@@ -62,7 +62,7 @@ class HistoryTest : public testing::Test {
     const auto outcome = done.get_future().get();
     ASSERT_TRUE(outcome.result) << outcome.result.error().message;
   }
-  void add_job(std::int64_t seq, std::size_t log_bytes) {
+  void put_job(store::Batch& batch, std::int64_t seq, std::size_t log_bytes) const {
     store::JobRow row;
     row.id = id_of(seq);
     row.seq = seq;
@@ -70,24 +70,38 @@ class HistoryTest : public testing::Test {
     row.spec.command = {"true"};
     store::AttemptRow attempt;
     attempt.id = attempt_of(seq);
-    commit({store::write::AddJob{row}, store::write::AddAttempt{attempt}});
+    batch.push_back(store::write::AddJob{row});
+    batch.push_back(store::write::AddAttempt{attempt});
     fs::create_directories(log_of(seq));
     std::ofstream(log_of(seq) / "output.000000") << std::string(log_bytes, 'x');
   }
-  WallTime end_job(std::int64_t seq, Duration ago) {
+  static WallTime put_end(store::Batch& batch, std::int64_t seq, Duration ago) {
     model::Report report;
     report.job = id_of(seq);
     report.attempt = 1;
     report.released_at = system_clock().wall() - ago;
-    commit({store::write::AddReport{report}});
+    batch.push_back(store::write::AddReport{report});
     return report.released_at;
   }
-  // Jobs 1 … count, ended an hour ago and later, one each second.
+  void add_job(std::int64_t seq, std::size_t log_bytes) {
+    store::Batch batch;
+    put_job(batch, seq, log_bytes);
+    commit(std::move(batch));
+  }
+  WallTime end_job(std::int64_t seq, Duration ago) {
+    store::Batch batch;
+    const WallTime at = put_end(batch, seq, ago);
+    commit(std::move(batch));
+    return at;
+  }
+  // Jobs 1 … count, ended an hour ago and later, one each second. In one commit: each costs a disk's time.
   void add_ended(std::int64_t count, std::size_t log_bytes = 4096) {
+    store::Batch batch;
     for (std::int64_t seq = 1; seq <= count; ++seq) {
-      add_job(seq, log_bytes);
-      ended_at_[seq] = end_job(seq, 1h - std::chrono::seconds(seq));
+      put_job(batch, seq, log_bytes);
+      ended_at_[seq] = put_end(batch, seq, 1h - std::chrono::seconds(seq));
     }
+    commit(std::move(batch));
   }
 
   [[nodiscard]] std::vector<std::int64_t> with_row(std::int64_t count) const {

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <filesystem>
+#include <functional>
 
 #include "daemon_fixture.h"
 #include "ebb/model/json.h"
@@ -63,69 +64,68 @@ class KeeperLoss : public testing::DaemonTest {
     pollfd welcome{.fd = link->fd(), .events = POLLIN, .revents = 0};
     ASSERT_EQ(::poll(&welcome, 1, 20'000), 1);
   }
+  // The report of a job that ignores TERM, after this was done to it.
+  using Harm = std::function<Task<void>(Daemon&, const Caller&, const Running&)>;
+  model::Report after(const Harm& harm) {
+    model::Report report;
+    with_daemon([&](Daemon& daemon) -> Task<void> {
+      const Caller who = caller(daemon);
+      const Running running = co_await stubborn(daemon, who);
+      if (running.keeper <= 0) co_return;
+      Task<void> done = harm(daemon, who, running);
+      co_await std::move(done);
+      report = co_await ended(daemon, who, running.id);
+      EXPECT_TRUE(report.complete) << model::json_text(report);
+    });
+    return report;
+  }
 };
 
 TEST_F(KeeperLoss, AKilledKeeperIsReported) {
-  with_daemon([&](Daemon& daemon) -> Task<void> {
-    const Caller who = caller(daemon);
-    const Running running = co_await stubborn(daemon, who);
-    if (running.keeper <= 0) co_return;
+  const model::Report report = after([](Daemon&, const Caller&, const Running& running) -> Task<void> {
     ::kill(running.keeper, SIGKILL);
-    const model::Report report = co_await ended(daemon, who, running.id);
-    EXPECT_TRUE(report.complete) << model::json_text(report);
-    EXPECT_EQ(report.reason.kind, StopKind::keeper_lost) << model::json_text(report);
-    EXPECT_FALSE(report.stop_requested_at);
+    co_return;
   });
+  EXPECT_EQ(report.reason.kind, StopKind::keeper_lost) << model::json_text(report);
+  EXPECT_FALSE(report.stop_requested_at);
 }
 
 TEST_F(KeeperLoss, AStoppedKeeperThatDoesNotAnswerAStopIsReplacedAndReported) {
-  with_daemon([&](Daemon& daemon) -> Task<void> {
-    const Caller who = caller(daemon);
-    const Running running = co_await stubborn(daemon, who);
-    if (running.keeper <= 0) co_return;
-    ::kill(running.keeper, SIGSTOP);
-    co_await cancel(daemon, who, running.id, std::nullopt);
-    const model::Report report = co_await ended(daemon, who, running.id);
-    EXPECT_TRUE(report.complete) << model::json_text(report);
-    EXPECT_EQ(report.reason.kind, StopKind::keeper_lost) << model::json_text(report);
-    EXPECT_EQ(report.reason.detail,
-              "its keeper did not answer within 5 s, when it was asked to stop (cancelled)");
-    EXPECT_TRUE(report.stop_requested_at);
-  });
+  const model::Report report =
+      after([](Daemon& daemon, const Caller& who, const Running& running) -> Task<void> {
+        ::kill(running.keeper, SIGSTOP);
+        co_await cancel(daemon, who, running.id, std::nullopt);
+      });
+  EXPECT_EQ(report.reason.kind, StopKind::keeper_lost) << model::json_text(report);
+  EXPECT_EQ(report.reason.detail,
+            "its keeper did not answer within 5 s, when it was asked to stop (cancelled)");
+  EXPECT_TRUE(report.stop_requested_at);
 }
 
 // The stop came first and has reached the tree.
 TEST_F(KeeperLoss, ACancelWhoseKeeperDiesWhileItIsStoppingStaysACancel) {
-  with_daemon([&](Daemon& daemon) -> Task<void> {
-    const Caller who = caller(daemon);
-    const Running running = co_await stubborn(daemon, who);
-    if (running.keeper <= 0) co_return;
-    co_await cancel(daemon, who, running.id, 60s);
-    const bool asked = co_await wrote(daemon, who, running.id, "termed");
-    EXPECT_TRUE(asked);
-    ::kill(running.keeper, SIGKILL);
-    const model::Report report = co_await ended(daemon, who, running.id);
-    EXPECT_TRUE(report.complete) << model::json_text(report);
-    EXPECT_EQ(report.reason.kind, StopKind::cancelled) << model::json_text(report);
-  });
+  const model::Report report =
+      after([this](Daemon& daemon, const Caller& who, const Running& running) -> Task<void> {
+        co_await cancel(daemon, who, running.id, 60s);
+        const bool asked = co_await wrote(daemon, who, running.id, "termed");
+        EXPECT_TRUE(asked);
+        ::kill(running.keeper, SIGKILL);
+      });
+  EXPECT_EQ(report.reason.kind, StopKind::cancelled) << model::json_text(report);
 }
 
 // It had answered, so that nobody waited for an answer any more: nothing would ever have ended the job.
 TEST_F(KeeperLoss, AKeeperThatIsStoppedWithinTheGracePeriodIsReplaced) {
   config_.jobs.kill_timeout = 100ms;
-  with_daemon([&](Daemon& daemon) -> Task<void> {
-    const Caller who = caller(daemon);
-    const Running running = co_await stubborn(daemon, who);
-    if (running.keeper <= 0) co_return;
-    co_await cancel(daemon, who, running.id, 2s);
-    const bool asked = co_await wrote(daemon, who, running.id, "termed");
-    EXPECT_TRUE(asked);
-    wait_for_answers(running.id);
-    ::kill(running.keeper, SIGSTOP);
-    const model::Report report = co_await ended(daemon, who, running.id);
-    EXPECT_TRUE(report.complete) << model::json_text(report);
-    EXPECT_EQ(report.reason.kind, StopKind::cancelled) << model::json_text(report);
-  });
+  const model::Report report =
+      after([this](Daemon& daemon, const Caller& who, const Running& running) -> Task<void> {
+        co_await cancel(daemon, who, running.id, 2s);
+        const bool asked = co_await wrote(daemon, who, running.id, "termed");
+        EXPECT_TRUE(asked);
+        wait_for_answers(running.id);
+        ::kill(running.keeper, SIGSTOP);
+      });
+  EXPECT_EQ(report.reason.kind, StopKind::cancelled) << model::json_text(report);
 }
 
 }  // namespace

@@ -153,17 +153,25 @@ Result<std::optional<LogReader::Segment>> LogReader::first_after(std::optional<s
   return Error{Errc::unavailable, "the log in " + path_ + " is written faster than it can be read", {}, {}};
 }
 
-Result<void> LogReader::seek(std::uint64_t offset) {
-  auto segment = first_after(std::nullopt);
-  if (!segment) return std::move(segment).error();
-  if (!segment->has_value()) return no_log(path_);
+// The segments that are the log, oldest first; at least one. One that begins before the end of the one before
+// it was not written by a LogWriter: the log ends before it.
+Result<std::vector<LogReader::Segment>> LogReader::segments() const {
+  std::vector<Segment> found;
   for (;;) {
-    auto next = first_after((*segment)->number);
+    auto next = first_after(found.empty() ? std::nullopt : std::optional(found.back().number));
     if (!next) return std::move(next).error();
-    if (!next->has_value() || (*next)->header.start > offset) break;
-    segment = std::move(next);
+    if (!next->has_value() || (!found.empty() && (*next)->header.start < end_of(found.back()))) break;
+    found.push_back(**std::move(next));
   }
-  enter(**std::move(segment));
+  if (found.empty()) return no_log(path_);
+  return found;
+}
+
+Result<void> LogReader::seek(std::uint64_t offset) {
+  auto log = segments();
+  if (!log) return std::move(log).error();
+  while (log->size() > 1 && log->back().header.start > offset) log->pop_back();
+  enter(std::move(log->back()));
   // The last record that ends at or before the offset, by bisection; a damaged one counts as the index's end.
   std::uint64_t low = 0, high = valid_records(current_);
   while (low < high) {
@@ -186,6 +194,14 @@ Result<LogBatch> LogReader::read(std::uint64_t offset, LogFilter filter, std::si
   LogBatch batch;
   batch.next = offset;
   batch.state = LogBatch::State::more;
+  auto filled = fill(filter, max_bytes, batch);
+  // What was read before it failed is given first, whatever the size of reads; the next one fails.
+  if (!filled && batch.next == offset) return std::move(filled).error();
+  return batch;
+}
+
+Result<void> LogReader::fill(LogFilter filter, std::size_t max_bytes, LogBatch& batch) {
+  const std::uint64_t offset = batch.next;
   if (offset < current_.header.start) {
     add_gap(batch, LogPiece::Kind::replaced, current_.header.start, current_.header.created);
   }
@@ -216,11 +232,11 @@ Result<LogBatch> LogReader::read(std::uint64_t offset, LogFilter filter, std::si
         } else if (!wanted(record.kind, filter)) {
           batch.next = record.end;
         } else {
-          if (left == 0) return batch;
+          if (left == 0) return {};
           const std::uint64_t before = batch.next;
           auto whole = take_text(record, left, window, batch);
           if (!whole) return std::move(whole).error();
-          if (!*whole) return batch;
+          if (!*whole) return {};
           left -= std::min<std::size_t>(left, batch.next - before);
         }
       }
@@ -237,11 +253,11 @@ Result<LogBatch> LogReader::read(std::uint64_t offset, LogFilter filter, std::si
                  .pointer = {},
                  .type = {}};
   }
-  return batch;
+  return {};
 }
 
 // Enters the segment behind the current one, with a gap where its start does not join. False where there is
-// none.
+// none, or where it overlaps the current one (see segments()).
 Result<bool> LogReader::next_segment(LogBatch& batch) {
   auto next = first_after(current_.number);
   if (!next) return std::move(next).error();
@@ -252,6 +268,7 @@ Result<bool> LogReader::next_segment(LogBatch& batch) {
   if (!late) return std::move(late).error();
   if (!late->empty()) return true;
   const Segment& found = **next;
+  if (found.header.start < std::max(place_.end, end_of(current_))) return false;
   if (found.header.start > batch.next) {
     const bool neighbour = found.number == current_.number + 1;
     add_gap(batch, neighbour ? LogPiece::Kind::damaged : LogPiece::Kind::replaced, found.header.start,
@@ -314,6 +331,13 @@ std::uint64_t LogReader::valid_records(const Segment& segment) {
   return count;
 }
 
+// One past the last byte that the index speaks of.
+std::uint64_t LogReader::end_of(const Segment& segment) {
+  const std::uint64_t count = valid_records(segment);
+  const auto record = count > 0 ? record_at(segment.index.get(), count - 1) : std::nullopt;
+  return record ? record->end : segment.header.start;
+}
+
 Result<std::uint64_t> LogReader::begin() {
   auto first = first_after(std::nullopt);
   if (!first) return std::move(first).error();
@@ -322,38 +346,22 @@ Result<std::uint64_t> LogReader::begin() {
 }
 
 Result<std::uint64_t> LogReader::end() {
-  auto last = first_after(std::nullopt);
-  if (!last) return std::move(last).error();
-  if (!last->has_value()) return no_log(path_);
-  for (;;) {
-    auto next = first_after((*last)->number);
-    if (!next) return std::move(next).error();
-    if (!next->has_value()) break;
-    last = std::move(next);
-  }
-  const std::uint64_t count = valid_records(**last);
-  const auto record = count > 0 ? record_at((*last)->index.get(), count - 1) : std::nullopt;
-  return record ? record->end : (*last)->header.start;
+  auto log = segments();
+  if (!log) return std::move(log).error();
+  return end_of(log->back());
 }
 
 Result<std::uint64_t> LogReader::tail(std::size_t lines, LogFilter filter) {
   if (lines == 0) return end();
-  std::vector<Segment> segments;
-  for (std::optional<std::uint64_t> number;;) {
-    auto next = first_after(number);
-    if (!next) return std::move(next).error();
-    if (!next->has_value()) break;
-    number = (*next)->number;
-    segments.push_back(**std::move(next));
-  }
-  if (segments.empty()) return no_log(path_);
+  auto log = segments();
+  if (!log) return std::move(log).error();
   bool at_end = true;
-  for (auto segment = segments.rbegin(); segment != segments.rend(); ++segment) {
+  for (auto segment = log->rbegin(); segment != log->rend(); ++segment) {
     auto found = tail_in(*segment, lines, at_end, filter);
     if (!found) return std::move(found).error();
     if (found->has_value()) return **found;
   }
-  return segments.front().header.start;
+  return log->front().header.start;
 }
 
 // Looks for the newline before the last `lines` lines, from the segment's end to its start; counts `lines`

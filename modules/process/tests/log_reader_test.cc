@@ -192,6 +192,54 @@ TEST(LogReader, DamageInTheMiddleEndsThereAndGoesOnWithTheNextSegment) {
   EXPECT_EQ(text.substr(text.size() - 20), "0123456789012345678\n");
 }
 
+// A segment of one record of standard output.
+void put_segment(const std::filesystem::path& folder, std::uint64_t number, std::uint64_t start,
+                 const std::string& text) {
+  const auto header = encode_log_header({.start = start, .created = at(1)});
+  const auto record = encode_log_record(
+      {.kind = LogRecordKind::out, .time = at(2), .end = start + text.size(), .position = text.size()});
+  std::ofstream(folder / log_index_name(number))
+      << std::string(header.data(), header.size()) << std::string(record.data(), record.size());
+  std::ofstream(folder / log_text_name(number)) << text;
+}
+
+TEST(LogReader, TheLogEndsBeforeASegmentThatOverlapsTheOneBeforeIt) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "log");
+  put_segment(dir / "log", 1, 0, "0123456789\n");
+  put_segment(dir / "log", 3, 8, "a meddler's\n");
+  put_segment(dir / "log", 4, 20, "behind it\n");
+  for (const std::size_t size : {std::size_t{1}, std::size_t{7}, std::size_t{1} << 20}) {
+    LogReader reader = open(dir / "log");
+    for (const std::uint64_t from : {0u, 9u, 0u}) {
+      const auto all = read_all(reader, from, LogFilter::both, size);
+      EXPECT_EQ(all.text, std::string("0123456789\n").substr(from)) << "from " << from << " by " << size;
+      EXPECT_EQ(all.state, LogBatch::State::caught_up);
+    }
+    EXPECT_EQ(reader.read(12, LogFilter::both, size).error().code, Errc::invalid);
+    EXPECT_EQ(*reader.end(), 11u);
+    EXPECT_EQ(*reader.tail(1, LogFilter::both), 0u);
+  }
+}
+
+TEST(LogReader, WhatStandsBeforeASegmentThatCannotBeReadIsGivenFirst) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "log");
+  put_segment(dir / "log", 0, 0, "0123456789\n");
+  std::ofstream(dir / "log" / log_index_name(1)) << std::string(kLogRecordSize, 'x');
+  for (const std::size_t size : {std::size_t{7}, std::size_t{1} << 20}) {
+    LogReader reader = open(dir / "log");
+    std::string text;
+    Result<LogBatch> batch = LogBatch{};
+    for (std::uint64_t next = 0; (batch = reader.read(next, LogFilter::both, size)).ok(); next = batch->next) {
+      ASSERT_EQ(batch->state, LogBatch::State::more);
+      for (const LogPiece& piece : batch->pieces) text += piece.bytes;
+    }
+    EXPECT_EQ(text, "0123456789\n") << size;
+    EXPECT_EQ(batch.error().code, Errc::corrupt);
+  }
+}
+
 TEST(LogReader, GarbageNeverCrashesIt) {
   const TempDir dir;
   std::filesystem::create_directory(dir / "log");

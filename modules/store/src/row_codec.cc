@@ -178,7 +178,7 @@ Result<JobSpec> read_spec(std::string_view text) {
   in.flag("clean_env", spec.clean_env);
   if (object.contains("workdir")) in.text("workdir", spec.workdir.emplace());
   if (object.contains("ready_path")) {
-    auto& ready = spec.ready.emplace();
+    auto& ready = spec.ready.emplace(model::JobSpec::ReadyCheck{});  // clang 19 finds no other way
     in.text("ready_path", ready.path);
     Duration::rep timeout = 0;
     in.integer("ready_timeout_us", timeout);

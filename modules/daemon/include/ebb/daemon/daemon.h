@@ -140,8 +140,9 @@ class Daemon {
 
   // ---- the end
   /// Ends every job, or leaves them to their keepers (`keep`); returns the reports when all are released.
-  /// Where the disk takes no writes, jobs cannot be ended in order: they stay with their keepers, too, and
-  /// count as active. Called again meanwhile with `now`: no grace period runs any longer.
+  /// Where the disk takes no writes, or leaves one unanswered for 15 s, jobs cannot be ended in order: they
+  /// stay with their keepers, too, and count as active or unwritten; disk_error() says why. Called again
+  /// meanwhile with `now`: no grace period runs any longer.
   [[nodiscard]] Task<std::vector<model::Report>> shutdown(bool keep);
   void shutdown_now();
   /// Called once on an error after which the daemon must not go on (fsync failed). Jobs stay with their
@@ -151,10 +152,13 @@ class Daemon {
   [[nodiscard]] const Config& config() const;
   struct Counters {
     std::int64_t submitted = 0, started = 0, ended = 0, queued = 0, active = 0;
+    std::int64_t unwritten = 0;  ///< have ended, which is not on disk yet
   };
   [[nodiscard]] Counters counters() const;
   /// Why the disk does not take what is to be written; empty while it does.
   [[nodiscard]] const std::string& disk_error() const;
+  /// Whether shutdown() has given up waiting for the disk. Then destroying this would wait for it.
+  [[nodiscard]] bool disk_hangs() const;
   /// Whether submissions are accepted and the disk takes writes (GET /readyz).
   [[nodiscard]] bool ready() const;
 

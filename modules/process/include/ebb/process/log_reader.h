@@ -89,13 +89,16 @@ class LogReader {
   LogReader() = default;
   Result<std::optional<Segment>> open_segment(std::uint64_t number, bool* gone) const;
   Result<std::optional<Segment>> first_after(std::optional<std::uint64_t> number) const;
+  Result<std::vector<Segment>> segments() const;
   Result<void> seek(std::uint64_t offset);
+  Result<void> fill(LogFilter filter, std::size_t max_bytes, LogBatch& batch);
   Result<bool> next_segment(LogBatch& batch);
   Result<bool> take_text(const LogRecord& record, std::size_t room, Window& window, LogBatch& batch);
   Result<bool> open_text(Segment& segment) const;
   Result<std::optional<std::uint64_t>> tail_in(Segment& segment, std::size_t& lines, bool& at_end,
                                                LogFilter filter) const;
   static std::uint64_t valid_records(const Segment& segment);
+  static std::uint64_t end_of(const Segment& segment);
   void enter(Segment segment);
 
   UniqueFd folder_;
