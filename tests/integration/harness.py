@@ -193,6 +193,9 @@ class Daemon:
             if self.alive():
                 self.kill()
             self.ports_claim.close()
+            # Where it did not end: the attempts' folders, to which the state directory has a link.
+            if (self.state / "attempts").is_symlink():
+                shutil.rmtree((self.state / "attempts").resolve(), ignore_errors=True)
             shutil.rmtree(self.dir, ignore_errors=True)
 
     # ---- HTTP

@@ -1,6 +1,7 @@
 #include "ebb/daemon/daemon.h"
 
 #include "daemon_impl.h"
+#include "ebb/process/attempts_folder.h"
 #include "ebb/process/containment.h"
 
 namespace ebb::daemon {
@@ -94,6 +95,7 @@ Task<std::vector<model::Report>> Daemon::shutdown(bool keep) {
   std::vector<model::Report> reports = impl.shell.reports();
   impl.shell.detach();
   if (!keep) process::remove_bases(impl.context->containment);
+  if (!keep) process::give_back_attempts(impl.context->config.state.dir);
   if (!keep && impl.context->ports) (void)impl.context->ports->give_back();
   co_return reports;
 }
