@@ -55,6 +55,7 @@ Daemon::~Daemon() {
   impl_->shell.detach();
   for (const auto& attempt : impl_->context->lingering) attempt->detach();
   impl_->context->files.join();
+  process::give_back_attempts(impl_->context->config.state.dir);
 }
 
 const Config& Daemon::config() const { return impl_->context->config; }
@@ -95,7 +96,6 @@ Task<std::vector<model::Report>> Daemon::shutdown(bool keep) {
   std::vector<model::Report> reports = impl.shell.reports();
   impl.shell.detach();
   if (!keep) process::remove_bases(impl.context->containment);
-  if (!keep) process::give_back_attempts(impl.context->config.state.dir);
   if (!keep && impl.context->ports) (void)impl.context->ports->give_back();
   co_return reports;
 }

@@ -255,10 +255,6 @@ Task<Result<std::unique_ptr<Daemon>>> Daemon::start(asio::io_context& io, Config
   if (!store) co_return std::move(store).error();
   auto context = std::make_unique<Context>(io, std::move(config), std::move(*store));
   Context& parts = *context;
-  auto attempts = process::prepare_attempts(
-      {.state_dir = parts.config.state.dir, .begun = [&] { return begun_since_boot(parts.store); }});
-  if (!attempts) co_return std::move(attempts).error();
-  parts.attempts = std::move(*attempts);
   parts.logs = parts.config.state.dir / "logs";
   if (auto made = make_directories(parts.logs, 0700); !made) co_return std::move(made).error();
   if (auto base = process::prepare_scratch_base(parts.config.jobs.scratch); !base)
@@ -286,6 +282,10 @@ Task<Result<std::unique_ptr<Daemon>>> Daemon::start(asio::io_context& io, Config
   auto quarantined = parts.store.quarantined();
   if (!quarantined) co_return std::move(quarantined).error();
 
+  auto attempts = process::prepare_attempts(
+      {.state_dir = parts.config.state.dir, .begun = [&] { return begun_since_boot(parts.store); }});
+  if (!attempts) co_return std::move(attempts).error();
+  parts.attempts = std::move(*attempts);
   const engine::Limits limits{.max_running = parts.config.queue.max_running,
                               .max_queued = parts.config.queue.max_queued,
                               .max_per_user = parts.config.queue.max_per_user,
