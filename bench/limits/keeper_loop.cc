@@ -12,6 +12,7 @@
 
 #include "ebb/base/clock.h"
 #include "ebb/base/programs.h"
+#include "ebb/process/attempts_folder.h"
 #include "ebb/process/containment.h"
 #include "ebb/process/spawn.h"
 
@@ -30,7 +31,7 @@ struct Slot {
   LaunchSpec spec;
 };
 
-Slot start(const Containment& containment, const std::string& program, const std::string& folder, int number,
+Slot start(const Containment& containment, KeeperStarter& starter, const std::string& folder, int number,
            const std::vector<std::string>& argv) {
   LaunchSpec spec;
   spec.label = std::to_string(number);
@@ -44,7 +45,7 @@ Slot start(const Containment& containment, const std::string& program, const std
   if (spec.tiers.cgroup) {
     if (const auto made = make_attempt_cgroup(spec.cgroup); !made) give_up(made.error().message);
   }
-  auto keeper = start_keeper(spec, {.program = program});
+  auto keeper = starter.start(spec, {});
   if (!keeper) give_up(keeper.error().message);
   return {std::move(*keeper), std::move(spec)};
 }
@@ -68,12 +69,12 @@ bool advance(Slot& slot) {
   return true;
 }
 
-void loop(const Containment& containment, const std::string& program, const std::string& folder, int jobs,
+void loop(const Containment& containment, KeeperStarter& starter, const std::string& folder, int jobs,
           std::size_t at_once) {
   std::vector<Slot> slots;
   for (int started = 0; started < jobs || !slots.empty();) {
     while (started < jobs && slots.size() < at_once) {
-      slots.push_back(start(containment, program, folder, started++, {"/bin/true"}));
+      slots.push_back(start(containment, starter, folder, started++, {"/bin/true"}));
     }
     std::vector<pollfd> wait;
     for (const Slot& slot : slots)
@@ -95,17 +96,17 @@ void end(Slot& slot) {
   } while (!advance(slot));
 }
 
-void switch_on_lines(const Containment& containment, const std::string& program, const std::string& folder,
+void switch_on_lines(const Containment& containment, KeeperStarter& starter, const std::string& folder,
                      const std::vector<std::string>& argv) {
   int number = 0;
-  Slot slot = start(containment, program, folder, number++, argv);
+  Slot slot = start(containment, starter, folder, number++, argv);
   while (std::getchar() != EOF) {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
     std::printf("%lld\n", static_cast<long long>(now.tv_sec) * 1000000000 + now.tv_nsec);
     std::fflush(stdout);
     end(slot);
-    slot = start(containment, program, folder, number++, argv);
+    slot = start(containment, starter, folder, number++, argv);
   }
   end(slot);
 }
@@ -125,15 +126,19 @@ int main(int argc, char** argv) {
   if (!program) give_up(program.error().message);
   const auto containment = probe_containment({.state_dir = folder});
   if (!containment) give_up(containment.error().message);
+  const auto attempts = prepare_attempts({.state_dir = folder, .places = memory_places(), .begun = {}});
+  if (!attempts) give_up(attempts.error().message);
 
+  KeeperStarter starter(program->string());
   const BootTime begin = BootClock::now();
   if (switches) {
-    switch_on_lines(*containment, program->string(), folder, {argv[2], argv[3]});
+    switch_on_lines(*containment, starter, attempts->string(), {argv[2], argv[3]});
   } else {
-    loop(*containment, program->string(), folder, jobs, static_cast<std::size_t>(at_once));
+    loop(*containment, starter, attempts->string(), jobs, static_cast<std::size_t>(at_once));
     const std::chrono::duration<double> took = BootClock::now() - begin;
     std::printf("%.6f\n", took.count());
   }
   remove_bases(*containment);
+  std::filesystem::remove_all(*attempts);
   std::filesystem::remove_all(folder);
 }

@@ -181,6 +181,7 @@ class Answers(harness.Case):
         d = self.daemon()
         job = d.submit(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done"], grace_s=60)["id"]
         wait_for(lambda: d.http("GET", f"/v1/jobs/{job}/logs").body)
+        d.wait_state(job, "running")  # its output may be read before its start is heard of
         answer = d.http("DELETE", f"/v1/jobs/{job}?wait=100ms")
         self.assertEqual((answer.status, answer.json["id"], answer.json["state"]),
                          (202, job, "releasing"))  # within its grace

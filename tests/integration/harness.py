@@ -217,6 +217,9 @@ class Daemon:
                 self.kill()
             self.ports_claim.close()
             remove_groups(self.state)
+            # Where it did not end: the attempts' folders, to which the state directory has a link.
+            if (self.state / "attempts").is_symlink():
+                shutil.rmtree((self.state / "attempts").resolve(), ignore_errors=True)
             shutil.rmtree(self.dir, ignore_errors=True)
 
     # ---- HTTP

@@ -222,8 +222,7 @@ void Attempt::clean_up() {
   asio::post(context_.files, [groups = std::move(groups), folder = context_.attempt_folder(id_),
                               closing = std::move(closing_)] {
     for (const std::string& group : groups) (void)process::remove_cgroup(group, BootClock::now() + 5s);
-    std::error_code ignored;
-    std::filesystem::remove_all(folder, ignored);
+    remove_attempt_folder(folder);
   });
   linger();
 }

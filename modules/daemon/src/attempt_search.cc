@@ -1,5 +1,7 @@
 #include "attempt_search.h"
 
+#include <unistd.h>
+
 #include "ebb/process/cgroup.h"
 #include "ebb/process/keeper_lock.h"
 #include "ebb/process/scratch.h"
@@ -33,6 +35,13 @@ void remove_places(const std::filesystem::path& folder, const std::filesystem::p
                    const std::string& cgroup) {
   if (!cgroup.empty()) (void)process::remove_cgroup(cgroup, BootClock::now() + kRemovalLimit);
   (void)process::remove_tree(scratch, BootClock::now() + kRemovalLimit, nullptr);
+  remove_attempt_folder(folder);
+}
+
+void remove_attempt_folder(const std::filesystem::path& folder) {
+  // What a keeper leaves, by name; to list it costs more.
+  for (const char* name : {"/end", "/keeper.sock"}) ::unlink((folder.native() + name).c_str());
+  if (::rmdir(folder.c_str()) == 0) return;
   std::error_code ignored;
   std::filesystem::remove_all(folder, ignored);
 }

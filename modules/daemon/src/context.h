@@ -48,7 +48,7 @@ struct Context {
   HeldLocks locks;
 
   std::optional<process::KeeperStarter> keepers;
-  std::filesystem::path attempts;  ///< STATE/attempts
+  std::filesystem::path attempts;  ///< what STATE/attempts is or leads to (attempts_folder.h)
   std::filesystem::path logs;      ///< STATE/logs
 
   /// For what may block on a disk: removing scratch folders and cgroups.

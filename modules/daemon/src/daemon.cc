@@ -2,6 +2,7 @@
 
 #include "daemon_impl.h"
 #include "ebb/base/units.h"
+#include "ebb/process/attempts_folder.h"
 #include "ebb/process/containment.h"
 
 namespace ebb::daemon {
@@ -57,6 +58,7 @@ Daemon::~Daemon() {
   impl_->shell.detach();
   for (const auto& attempt : impl_->context->lingering) attempt->detach();
   impl_->context->files.join();
+  process::give_back_attempts(impl_->context->config.state.dir);
 }
 
 const Config& Daemon::config() const { return impl_->context->config; }

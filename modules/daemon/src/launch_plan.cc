@@ -151,6 +151,11 @@ Result<process::LaunchSpec> plan_launch(const Context& context, const store::Job
                    kMostProcesses);
   if (launch.tiers.pidns) {
     launch.hide = {context.config.state.dir.string()};
+    // In a private /dev/shm there is nothing to hide.
+    const std::string attempts = context.attempts.string();
+    const bool private_anyway = attempts.starts_with("/dev/shm/") && !launch.share_ipc;
+    if (context.attempts.parent_path() != context.config.state.dir && !private_anyway)
+      launch.hide.push_back(attempts);
     launch.reachable = {context.config.server.socket.string()};
     const std::filesystem::path place = socket_place(context.config);
     // The folder, not the socket: a later daemon's socket is another file.

@@ -85,6 +85,7 @@ class Shell {
   void carry_out(const engine::Act& act);
   void write(const engine::Record& record, WallTime at);
   void flush();
+  void flush_soon();
   void commit();
   void committed(const store::Store::Outcome& outcome);
   void retry_later(const Error& error);
@@ -95,6 +96,7 @@ class Shell {
   engine::Engine engine_;
   std::deque<engine::Event> events_;
   bool scheduled_ = false;
+  bool flushing_ = false;
   bool detached_ = false;
   boost::asio::steady_timer tick_;
 

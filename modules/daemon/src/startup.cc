@@ -12,6 +12,7 @@
 #include "daemon_impl.h"
 #include "ebb/base/files.h"
 #include "ebb/base/programs.h"
+#include "ebb/process/attempts_folder.h"
 #include "ebb/process/cgroup.h"
 #include "ebb/process/end_record.h"
 #include "ebb/process/scratch.h"
@@ -104,6 +105,15 @@ engine::Machine machine_of(const Context& context) {
 model::JobState last_known(const store::JobRecord& record) {
   if (record.state != model::JobState::releasing || record.attempt->ended_at) return record.state;
   return record.attempt->started_at ? model::JobState::running : model::JobState::starting;
+}
+
+std::vector<std::string> begun_since_boot(const store::Store& store) {
+  std::vector<std::string> names;
+  (void)store.each_live_job([&](const store::JobRecord& record) {
+    if (record.state != model::JobState::queued && record.attempt && record.attempt->boot_id == boot_id())
+      names.push_back(record.attempt->id.str());
+  });
+  return names;
 }
 
 engine::Restored restored(const store::JobRecord& record) {
@@ -251,11 +261,8 @@ Task<Result<std::unique_ptr<Daemon>>> Daemon::start(asio::io_context& io, Config
   if (!store) co_return std::move(store).error();
   auto context = std::make_unique<Context>(io, std::move(config), std::move(*store));
   Context& parts = *context;
-  parts.attempts = parts.config.state.dir / "attempts";
   parts.logs = parts.config.state.dir / "logs";
-  for (const auto& folder : {parts.attempts, parts.logs}) {
-    if (auto made = make_directories(folder, 0700); !made) co_return std::move(made).error();
-  }
+  if (auto made = make_directories(parts.logs, 0700); !made) co_return std::move(made).error();
   if (auto base = process::prepare_scratch_base(parts.config.jobs.scratch); !base)
     co_return std::move(base).error();
   auto keeper = find_program("ebb-keeper");
@@ -281,6 +288,10 @@ Task<Result<std::unique_ptr<Daemon>>> Daemon::start(asio::io_context& io, Config
   auto quarantined = parts.store.quarantined();
   if (!quarantined) co_return std::move(quarantined).error();
 
+  auto attempts = process::prepare_attempts(
+      {.state_dir = parts.config.state.dir, .begun = [&] { return begun_since_boot(parts.store); }});
+  if (!attempts) co_return std::move(attempts).error();
+  parts.attempts = std::move(*attempts);
   const engine::Limits limits{.max_running = parts.config.queue.max_running,
                               .max_queued = parts.config.queue.max_queued,
                               .max_per_user = parts.config.queue.max_per_user,

@@ -30,8 +30,9 @@ Result<void> check_single_word(const model::JobSpec& spec, const std::string& wo
   return model::quoted_command_error(spec.command.front());
 }
 
-// As whom the jobs of this caller run.
-Result<Account> account_for(const Caller& caller, const Config& config) {
+// As whom the jobs of this caller run. With `named`, all of the account; else only its numbers, which a
+// socket's peer has brought along: names are asked of the machine's account files, or of a server.
+Result<Account> account_for(const Caller& caller, const Config& config, bool named) {
   const uid_t own = ::geteuid();
   if (caller.peer) {
     if (own != 0 && caller.peer->uid != own) {
@@ -39,7 +40,9 @@ Result<Account> account_for(const Caller& caller, const Config& config) {
                      "this daemon belongs to " + account_of(own).name + "; run your own: 'ebb serve &'",
                      "not-yours");
     }
-    Account account = account_of(caller.peer->uid);
+    Account account;
+    if (named) account = account_of(caller.peer->uid);
+    account.uid = caller.peer->uid;
     account.gid = caller.peer->gid;
     account.groups = caller.peer->groups;
     return account;
@@ -49,9 +52,10 @@ Result<Account> account_for(const Caller& caller, const Config& config) {
   if (caller.uid) {
     account = account_of(*caller.uid);
   } else if (!config.jobs.account.empty()) {
-    auto named = account_of(config.jobs.account);
-    if (!named) return refused(Errc::forbidden, "[jobs] account: " + named.error().message, "no-account");
-    account = std::move(*named);
+    auto standard = account_of(config.jobs.account);
+    if (!standard)
+      return refused(Errc::forbidden, "[jobs] account: " + standard.error().message, "no-account");
+    account = std::move(*standard);
   } else {
     return refused(Errc::forbidden,
                    "your key is bound to no account of this machine, so nobody's identity could be given to "
@@ -115,15 +119,16 @@ Result<Daemon::Impl::Prepared> Daemon::Impl::prepare(const Caller& caller, Submi
   }
   auto spec = model::resolve(request, config.defaults);
   if (!spec) return std::move(spec).error();
-  auto account = account_for(caller, config);
+  const bool inherits = caller.peer && !submission.from_template;
+  auto account = account_for(caller, config, !inherits || spec->clean_env);
   if (!account) return std::move(account).error();
 
   store::Surroundings& around = row->surroundings;
   around.uid = account->uid;
   around.gid = account->gid;
   around.groups = account->groups;
-  around.environment = minimal_environment(*account);
-  if (caller.peer && !submission.from_template) {
+  if (!inherits || spec->clean_env) around.environment = minimal_environment(*account);
+  if (inherits) {
     auto inherited = process::submitter_context(*caller.peer, !spec->clean_env);
     if (!inherited) return std::move(inherited).error();
     around.workdir = std::move(inherited->workdir);

@@ -9,6 +9,7 @@
 #include "daemon_fixture.h"
 #include "ebb/base/programs.h"
 #include "ebb/model/json.h"
+#include "ebb/process/attempts_folder.h"
 #include "ebb/process/keeper_lock.h"
 #include "ebb/process/spawn.h"
 
@@ -113,6 +114,39 @@ TEST_F(Adoption, ADisownedJobOutlivesItsDaemonLikeADetachedOne) {
     EXPECT_EQ(cancelled->report->reason.kind, StopKind::cancelled) << model::json_text(*cancelled->report);
     EXPECT_EQ(cancelled->report->exit.signal, SIGTERM) << "it lived until now";
   });
+}
+
+// The folders in memory were removed under a living keeper: its job is ended, and is not run a second time as
+// if it had never begun.
+TEST_F(Adoption, AnAttemptWhoseFolderIsGoneIsEndedAndNotStartedAgain) {
+  if (process::memory_places().empty()) GTEST_SKIP() << "the attempts' folders are in the state directory";
+  const std::string runs = (folder_ / "runs").string();
+  JobId id;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request = unready({"/bin/sh", "-c", "echo run >> " + runs + "; sleep 1000"});
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        (void)co_await in_state(daemon, who, id, JobState::starting);
+        const BootTime deadline = BootClock::now() + 20s;
+        while (!std::filesystem::exists(runs) && BootClock::now() < deadline) {
+          (void)co_await daemon.changed(who, id, JobState::starting, 5ms);
+        }
+      },
+      true);
+  const pid_t keeper = keeper_of(id);
+  EXPECT_GT(keeper, 0);
+  std::filesystem::remove_all(std::filesystem::canonical(config_.state.dir / "attempts"));
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const model::Report report = co_await ended(daemon, caller(daemon), id);
+    EXPECT_EQ(report.reason.kind, StopKind::keeper_lost) << model::json_text(report);
+    EXPECT_TRUE(report.complete) << model::json_text(report);
+    EXPECT_EQ(report.attempt, 1);
+  });
+  if (keeper > 0) {
+    EXPECT_EQ(::waitpid(keeper, nullptr, 0), keeper) << "it was ended with its tree";
+  }
+  EXPECT_EQ(std::filesystem::file_size(runs), 4U);
 }
 
 // Nothing of it was executed, and no keeper is left that could.

@@ -187,6 +187,9 @@ Census take_census(const CensusPlaces& places) {
   census.places = places;
   if (census.places.attempts.empty() && !places.state_dir.empty()) {
     census.places.attempts = places.state_dir + "/attempts";
+    std::error_code error;  // mounts and descriptors show the real name
+    if (auto real = std::filesystem::canonical(census.places.attempts, error); !error)
+      census.places.attempts = real.string();
   }
   find_folders(census);
   const ProcessTable table = read_process_table();

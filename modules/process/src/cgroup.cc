@@ -209,8 +209,9 @@ Result<void> make_attempt_cgroup(const std::string& path) {
 }
 
 Result<void> remove_cgroup(const std::string& path, BootTime deadline) {
-  // The usual case first: nothing is nested any more.
+  // The usual cases first: nothing is nested any more, or what make_attempt_cgroup() made.
   if (::rmdir(path.c_str()) == 0 || errno == ENOENT) return {};
+  if (::rmdir((path + "/keeper").c_str()) == 0 && ::rmdir(path.c_str()) == 0) return {};
   Result<void> outcome;
   for_each_below(path, [&](const std::string& child) {
     if (auto removed = remove_one(child, deadline); !removed) outcome = std::move(removed);

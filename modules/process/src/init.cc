@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <optional>
 
 #include "clone3.h"
 #include "ebb/base/files.h"
@@ -106,13 +107,19 @@ bool others_left() noexcept { return ::kill(-1, 0) == 0; }
 // Reaps all there is to reap; says when the leader was among them. Ends the init with the last process.
 void reap(const InitPlan& plan, pid_t& leader) noexcept {
   int status = 0;
+  std::optional<int> leader_status;
   for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG | __WALL)) > 0;) {
-    if (pid != leader) continue;
-    leader = 0;
-    const std::uint32_t left = others_left() ? std::max(1U, count_processes()) : 0;
-    send_report(plan.channel, {.kind = InitNews::leader_exited, .value = status, .count = left}, {}, 0);
+    if (pid == leader) leader_status = status;
   }
-  if (leader == 0 && !others_left()) ::_exit(0);
+  if (leader_status) leader = 0;
+  if (leader != 0) return;
+  const bool others = others_left();  // looks at every process of the machine
+  if (leader_status) {
+    const std::uint32_t left = others ? std::max(1U, count_processes()) : 0;
+    send_report(plan.channel, {.kind = InitNews::leader_exited, .value = *leader_status, .count = left}, {},
+                0);
+  }
+  if (!others) ::_exit(0);
 }
 
 void terminate_all(const InitPlan& plan) noexcept {

@@ -69,14 +69,17 @@ Result<LaunchSpec> read_spec(int fd) {
   return spec;
 }
 
-// Everything but faults of our own waits: INT and HUP are meant for others in a terminal's group, PIPE and
-// XFSZ come back as errors, TERM and CHLD are read from a descriptor.
-void block_signals() noexcept {
+// All get their default, which the job inherits: what the daemon's starter ignored (nohup) is no business of
+// its. Then everything but faults of our own waits: INT and HUP are meant for others in a terminal's group,
+// PIPE and XFSZ come back as errors, TERM and CHLD are read from a descriptor.
+void set_signals() noexcept {
+  struct sigaction standard{};
+  standard.sa_handler = SIG_DFL;
+  for (int number = 1; number < NSIG; ++number) ::sigaction(number, &standard, nullptr);
   sigset_t all;
   sigfillset(&all);
   for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS}) sigdelset(&all, fault);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
-  ::signal(SIGCHLD, SIG_DFL);  // ignored, as a starter may leave it, children could not be waited for
 }
 
 void lower_oom_score() noexcept {
@@ -171,7 +174,7 @@ int run_nursery(std::span<char*> argv, int channel) noexcept {
 }  // namespace
 
 int keeper_main(std::span<char*> argv) noexcept {
-  block_signals();
+  set_signals();
   ::umask(077);
   // Away from the daemon's terminal. A nursery's keepers stay in its session: with autogroups each new
   // session is a scheduling group of its own, whose first run waits for a turn on a busy machine.

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -33,12 +34,8 @@ bool is_directory(const char* path) noexcept {
   return ::stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-// The kernel's signal numbers all get their default back: what the daemon's starter ignored (nohup) is no
-// business of the job's.
-void reset_signals() noexcept {
-  struct sigaction standard{};
-  standard.sa_handler = SIG_DFL;
-  for (int number = 1; number < NSIG; ++number) ::sigaction(number, &standard, nullptr);
+// The dispositions are the standard ones already, since the keeper's start.
+void unblock_signals() noexcept {
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -73,7 +70,9 @@ void search_and_execute(const LeaderPlan& plan, LeaderFailure& failure) noexcept
   const std::size_t length = std::strlen(name);
   auto& path = failure.path;
   if (std::strchr(name, '/') != nullptr) {
-    std::strncpy(path.data(), name, path.size() - 1);
+    const std::size_t kept = std::min(length, path.size() - 1);
+    std::memcpy(path.data(), name, kept);
+    path[kept] = '\0';
     ::execve(name, plan.argv.data(), plan.envp.data());
     failure.is_directory = is_directory(name);
     return;
@@ -162,7 +161,7 @@ LeaderPlan::LeaderPlan(const LaunchSpec& launch)
 
 void run_leader(const LeaderPlan& plan, LeaderFailure& failure) noexcept {
   const LaunchSpec& spec = *plan.spec;
-  reset_signals();
+  unblock_signals();
   ::setsid();
   if (!enter_group(plan.memory_group) || !enter_group(plan.process_group)) {
     fail(failure, Step::group);

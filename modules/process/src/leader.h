@@ -32,7 +32,9 @@ struct LeaderFailure {
   Step step = Step::none;
   int error = 0;
   bool is_directory = false;
-  std::array<char, 8192> path{};  ///< exec: the file that could not be executed, empty when none was found
+  std::array<char, 8192> path;  ///< exec: the file that could not be executed, empty when none was found
+
+  LeaderFailure() noexcept { path[0] = '\0'; }  // not cleared: each start would pay for its pages
 };
 
 /// Becomes the job's leader: new session, its limits, its identity, its folder, its program, in this order.

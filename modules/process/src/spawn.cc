@@ -13,6 +13,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <memory>
 #include <variant>
 
 #include "clone3.h"
@@ -300,19 +301,16 @@ Result<void> KeeperLink::send(const KeeperCommand& command) {
 Result<KeeperLink::Received> KeeperLink::receive() {
   Received received;
   for (;;) {
-    // Most are small; a size is asked for first, rather than room for the largest kept or cleared each time.
-    const ssize_t size = ::recv(socket_.get(), nullptr, 0, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
-    if (size < 0 && errno == EINTR) continue;
+    // Room for the largest, once for each thread: nothing of it but the packet is ever touched.
+    static thread_local const auto room = std::make_unique_for_overwrite<char[]>(kMaxKeeperMessage);
+    const ssize_t size = receive_with_descriptors(socket_.get(), {room.get(), kMaxKeeperMessage},
+                                                  received.locks, MSG_DONTWAIT);
     if (size < 0 && errno == EAGAIN) return received;
     if (size <= 0) {
       received.closed = true;
       return received;
     }
-    std::string packet(std::min(static_cast<std::size_t>(size), kMaxKeeperMessage), '\0');
-    if (receive_with_descriptors(socket_.get(), packet, received.locks, MSG_DONTWAIT) < 0) {
-      return errno_error(errno, "cannot read from the keeper");
-    }
-    auto event = parse_keeper_event(packet);
+    auto event = parse_keeper_event({room.get(), static_cast<std::size_t>(size)});
     if (!event) return std::move(event).error();
     if (const auto* welcome = std::get_if<Welcome>(&*event);
         welcome && welcome->version != kKeeperProtocolVersion) {
