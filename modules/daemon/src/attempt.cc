@@ -132,7 +132,11 @@ void Attempt::disown() {
 void Attempt::tree_ended(engine::Ended event) {
   readiness_.reset();
   if (finished_) {  // its report was written by an earlier daemon
-    if (tree_.end()->complete) emptied();
+    if (tree_.end()->complete) {
+      emptied();
+    } else {
+      closing_.reset();
+    }
   } else if (waiting_release_) {
     run_releases(*std::exchange(waiting_release_, std::nullopt));
   } else {
@@ -284,6 +288,7 @@ void Attempt::never_began() {
 
 void Attempt::adopt_lingering() {
   finished_ = true;
+  closing_ = context_.closing;  // unless its keeper tells of survivors
   if (!tree_.take_up_lingering()) return clean_up();
   quarantine_->take(leases_.gpus);
   linger();

@@ -4,13 +4,16 @@
 #include <sys/wait.h>
 
 #include <fstream>
+#include <future>
 #include <thread>
 
 #include "daemon_fixture.h"
 #include "ebb/base/programs.h"
 #include "ebb/model/json.h"
+#include "ebb/process/end_record.h"
 #include "ebb/process/keeper_lock.h"
 #include "ebb/process/spawn.h"
+#include "ebb/store/store.h"
 
 namespace ebb::daemon {
 namespace {
@@ -187,6 +190,53 @@ TEST_F(Adoption, AKeeperThatNeverComesUpIsKilledAndItsAttemptLost) {
   int status = 0;
   EXPECT_EQ(::waitpid(stopped, &status, 0), stopped);
   EXPECT_EQ(WTERMSIG(status), SIGKILL) << "the daemon left it alive";
+}
+
+// Its report was on disk when that daemon died; its keeper waits for an acknowledgement, with its folder and
+// cgroup.
+TEST_F(Adoption, TheEndWaitsForAnEndedAttemptThatAnEarlierDaemonLeft) {
+  JobId id;
+  pid_t keeper = -1;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request = job({"/bin/sleep", "1000"});
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        (void)co_await in_state(daemon, who, id, JobState::running);
+        keeper = keeper_of(id);
+      },
+      true);
+  ASSERT_GT(keeper, 0);
+  ::kill(keeper, SIGTERM);  // it ends the tree, and stays until it is acknowledged
+  const BootTime deadline = BootClock::now() + 20s;
+  while (!process::read_end_record(attempt_dir(id).string()) && BootClock::now() < deadline) {
+    std::this_thread::yield();
+  }
+  {
+    auto store = store::Store::open(config_.state.dir, "a test");
+    ASSERT_TRUE(store.ok());
+    const AttemptId attempt{id, 1};
+    const model::StopReason reason{.kind = StopKind::keeper_lost, .by = {}, .detail = {}};
+    model::Report report;
+    report.job = id;
+    report.attempt = 1;
+    report.reason = reason;
+    report.complete = true;
+    store::Batch batch;
+    batch.push_back(store::write::SetEnded{
+        .attempt = attempt, .reason = reason, .exit = {}, .at = system_clock().wall()});
+    batch.push_back(store::write::AddReport{report});
+    std::promise<void> written;
+    store->commit(std::move(batch), [&](const store::Store::Outcome& outcome) {
+      EXPECT_TRUE(outcome.result.ok());
+      written.set_value();
+    });
+    written.get_future().wait();
+  }
+  with_daemon([](Daemon&) -> Task<void> { co_return; });
+  EXPECT_FALSE(std::filesystem::exists(attempt_dir(id)));
+  int status = 0;
+  EXPECT_EQ(::waitpid(keeper, &status, WNOHANG), keeper) << "its keeper still waits";
 }
 
 // What was seen to run is never forgotten, whatever has become of its folder.
