@@ -239,6 +239,99 @@ TEST_F(Adoption, TheEndWaitsForAnEndedAttemptThatAnEarlierDaemonLeft) {
   EXPECT_EQ(::waitpid(keeper, &status, WNOHANG), keeper) << "its keeper still waits";
 }
 
+// Makes a segment of the machine's shared memory, says so `after` that many seconds, and stays.
+std::vector<std::string> makes_shared_memory(const std::filesystem::path& said, const std::string& after) {
+  return {"python3", "-c",
+          "import ctypes, time\nctypes.CDLL(None).shmget(0, 4096, 0o1600)\ntime.sleep(" + after +
+              ")\nopen('" + said.string() + "', 'w')\ntime.sleep(1000)"};
+}
+
+std::optional<std::int64_t> swept_ipc(const model::Report& report) {
+  for (const model::ReleaseRecord& release : report.releases) {
+    if (release.kind == model::ReleaseKind::ipc) return release.count;
+  }
+  return std::nullopt;
+}
+
+TEST_F(Adoption, SharedMemoryGoesWithAnAttemptWhoseKeeperDiedBesideTheDaemon) {
+  JobId id;
+  pid_t keeper = -1;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request = job(makes_shared_memory(folder_ / "made", "0"));
+        request.request.share_ipc = true;
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        (void)co_await in_state(daemon, who, id, JobState::running);
+        keeper = keeper_of(id);
+      },
+      true);
+  ASSERT_GT(keeper, 0);
+  const BootTime deadline = BootClock::now() + 20s;
+  while (!std::filesystem::exists(folder_ / "made") && BootClock::now() < deadline) std::this_thread::yield();
+  ::kill(keeper, SIGKILL);
+  ::waitpid(keeper, nullptr, 0);
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const model::Report report = co_await ended(daemon, caller(daemon), id);
+    EXPECT_EQ(swept_ipc(report), 1) << model::json_text(report);
+  });
+}
+
+// That the job had begun was not on disk yet when the daemon died: it began long before the next one learns
+// of it.
+TEST_F(Adoption, SharedMemoryOfBeforeTheAdoptionIsTheAttemptsToo) {
+  JobId id;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request = unready(makes_shared_memory(folder_ / "made", "2.1"));
+        request.request.share_ipc = true;
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        (void)co_await in_state(daemon, who, id, JobState::starting);
+        const BootTime deadline = BootClock::now() + 20s;
+        while (!std::filesystem::exists(folder_ / "made") && BootClock::now() < deadline) {
+          (void)co_await daemon.changed(who, id, JobState::starting, 20ms);
+        }
+      },
+      true);
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    CancelRequest cancel;
+    cancel.by = "owner";
+    cancel.wait = 20s;
+    const auto cancelled = co_await daemon.cancel(who, id, cancel);
+    EXPECT_TRUE(cancelled.ok() && cancelled->report);
+    if (!cancelled || !cancelled->report) co_return;
+    EXPECT_EQ(swept_ipc(*cancelled->report), 1) << model::json_text(*cancelled->report);
+  });
+}
+
+// Made by a process that nobody has told the daemon of.
+TEST_F(Adoption, SharedMemoryGoesWithATreeThatTheDaemonKillsItself) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    std::vector<std::string> command = makes_shared_memory(folder_ / "made", "0");
+    command[2] = "import os\nif os.fork() > 0: os.wait()\n" + command[2];
+    Submission request = job(std::move(command));
+    request.request.share_ipc = true;
+    const JobId id = (co_await daemon.submit(who, std::move(request)))->job.id;
+    (void)co_await in_state(daemon, who, id, JobState::running);
+    const BootTime deadline = BootClock::now() + 20s;
+    while (!std::filesystem::exists(folder_ / "made") && BootClock::now() < deadline) {
+      (void)co_await daemon.changed(who, id, JobState::running, 20ms);
+    }
+    ::kill(keeper_of(id), SIGSTOP);
+    CancelRequest cancel;
+    cancel.by = "owner";
+    cancel.wait = 20s;
+    const auto cancelled = co_await daemon.cancel(who, id, cancel);
+    EXPECT_TRUE(cancelled.ok() && cancelled->report);
+    if (!cancelled || !cancelled->report) co_return;
+    EXPECT_EQ(cancelled->report->reason.kind, StopKind::keeper_lost) << model::json_text(*cancelled->report);
+    EXPECT_EQ(swept_ipc(*cancelled->report), 1) << model::json_text(*cancelled->report);
+  });
+}
+
 // What was seen to run is never forgotten, whatever has become of its folder.
 TEST_F(Adoption, ARunningAttemptOfWhichNothingIsLeftIsLost) {
   Submission request = job({"/bin/sleep", "1000"});
