@@ -68,8 +68,8 @@ def matrix():
 def random_case(seed):
     draw = random.Random(seed)
     tier, kind = draw.choice(TIERS), draw.choice(KINDS)
-    generation = draw.choice((0, 0, 1, 2, 2, 3, 4))
-    most = {0: 900, 1: 40, 2: 160, 3: 60, 4: 60}[generation]
+    generation = draw.choice((0, 0, 1, 2, 2, 3, 4) if "pidns" in tier else (0, 0, 1, 2, 2, 3))
+    most = {0: 600, 1: 30, 2: 110, 3: 60, 4: 40}[generation]
     moment = f"{draw.randint(1, most)}.{generation}"
     roles = ["client", "daemon", "keeper", "leader", "init", "nvml", "nursery"]
     if kind == "attached":

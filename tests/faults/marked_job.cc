@@ -1,15 +1,19 @@
-// marked_job RECORDS NAME TREE: the job of a fault run. It proves from inside what Ebb promises, by means that Ebb
-// knows nothing of:
+// marked_job RECORDS NAME TREE: the job of a fault run. It proves from inside what Ebb promises, by means
+// that Ebb knows nothing of:
 //
-// - RECORDS/journal gets one line, by one O_APPEND write, for each start and end, with the monotonic time, the GPUs
+// - RECORDS/journal gets one line, by one O_APPEND write, for each start and end, with the monotonic time,
+// the GPUs
 //   and the ports that it was given;
-// - for each GPU and port it takes flock(LOCK_NB) on a file of its own in RECORDS, which every process of its tree
+// - for each GPU and port it takes flock(LOCK_NB) on a file of its own in RECORDS, which every process of its
+// tree
 //   inherits: a `conflict` line says that another job's tree was still there;
-// - it leaves what a job may leave: with TREE `deep`, a daemonized grandchild in a session of its own, System V
-//   shared memory and, where EBB_FAULTS_SHM says so, a file in /dev/shm; with `stubborn` besides a child that ignores
-//   SIGTERM.
+// - it leaves what a job may leave: with TREE `deep`, a daemonized grandchild in a session of its own, System
+// V
+//   shared memory and, where EBB_FAULTS_SHM says so, a file in /dev/shm; with `stubborn` besides a child that
+//   ignores SIGTERM.
 //
-// NAME `B` ends at once; any other answers HTTP on its port: `/ready` says 200, `/end` ends it with exit status 0.
+// NAME `B` ends at once; any other answers HTTP on its port: `/ready` says 200, `/end` ends it with exit
+// status 0.
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/file.h>
@@ -82,7 +86,7 @@ void ignore_term() {
 void leave_shared_memory() {
   // The size is the mark by which the census knows a segment in the kernel's list.
   const auto size = static_cast<std::size_t>(std::atoll(variable("EBB_FAULTS_IPC").c_str()));
-  if (size > 0) ::shmget(IPC_PRIVATE, size, IPC_CREAT | 0600);
+  if (size > 0 && ::shmget(IPC_PRIVATE, size, IPC_CREAT | 0600) < 0) note("conflict", "no-shared-memory");
   if (variable("EBB_FAULTS_SHM").empty()) return;
   const std::string path = "/dev/shm/ebb-faults-" + variable("EBB_FAULTS_MARK");
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -102,7 +106,8 @@ void serve(int port) {
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(static_cast<std::uint16_t>(port));
-  if (::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(listener, 8) != 0) {
+  if (::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(listener, 8) != 0) {
     note("conflict", "bind-" + std::to_string(port) + "-errno-" + std::to_string(errno));
     std::_Exit(71);
   }
@@ -112,7 +117,8 @@ void serve(int port) {
     char request[512] = {};
     const ssize_t got = ::read(peer, request, sizeof request - 1);
     over = got > 0 && std::string(request).starts_with("GET /end ");
-    const std::string answer = "HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\n\r\nmarked-job here";
+    const std::string answer =
+        "HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\n\r\nmarked-job here";
     (void)!::write(peer, answer.data(), answer.size());
     ::close(peer);
   }

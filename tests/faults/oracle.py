@@ -40,6 +40,10 @@ class Facts:
     release_ms: float = None   # how long the next job waited, less what the contract gives away
     problems: list = dataclasses.field(default_factory=list)  # (kind, text), seen on the way
 
+    def reason(self):
+        seen = self.jobs[0].seen
+        return seen["reason"]["kind"] if seen and seen["reason"] else None
+
 
 def judge(facts):
     """(kind, text) for each violation."""
@@ -122,6 +126,8 @@ def _judge_client(client, job):
     if expected is None:
         exit = job.seen["exit"] or {}
         expected = 128 + exit["signal"] if exit.get("signal") else exit.get("code")
+        if expected is None and kind == "start_failed":
+            expected = 125
     if client.status != expected:
         yield f"ebb run exits with {client.status}, not {expected}, after {kind}:\n{client.errors}"
     lines = [f"line {i}" for i in range(1, 41)]

@@ -22,6 +22,21 @@ def launch(tier):
     return []
 
 
+def missing(tier):
+    """Why this machine does not give a tier its sandbox, or None."""
+    if os.geteuid() != 0:
+        return "only root can make it"
+    try:
+        if "cgroup" in tier:
+            trial = _unified() / f"ebb-faults-trial-{os.getpid()}"
+            trial.mkdir()
+            trial.rmdir()
+        subprocess.run([*launch(tier), "true"], check=True, capture_output=True)
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as why:
+        return str(why)
+    return None
+
+
 class Sandbox:
     def __init__(self, tier, name):
         """In the worker, before it starts anything."""

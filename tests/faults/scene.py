@@ -155,9 +155,9 @@ class Scene:
             self.connection = None
             return None
 
-    def look(self):
+    def look(self, timeout=5):
         """The API's word on both jobs; whether it answers."""
-        answer = self.ask("GET", "/v1/jobs")
+        answer = self.ask("GET", "/v1/jobs", timeout=timeout)
         if answer is None or answer.status != 200:
             return False
         known = {one["name"]: one for one in answer.json["items"]}
@@ -184,8 +184,8 @@ class Scene:
         except (OSError, IndexError, harness.http.client.HTTPException):
             return False
 
-    def cancel(self, grace="300ms"):
-        answer = self.ask("DELETE", f"/v1/jobs/{self.job.id}?grace={grace}")
+    def cancel(self, timeout=5):
+        answer = self.ask("DELETE", f"/v1/jobs/{self.job.id}?grace=300ms", timeout=timeout)
         return answer is not None and answer.status in (200, 202)
 
     def reports(self, job):

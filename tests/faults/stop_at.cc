@@ -1,12 +1,13 @@
 // stop_at PID MOMENT…: holds a process at a chosen system call, from outside.
 //
-// Traces process PID (generation 0), what it forks (1), what that forks (2), and so on. When all MOMENTs have come,
-// one after the other, the thread that made the last one is held there, and a line is printed:
+// Traces process PID (generation 0), what it forks (1), what that forks (2), and so on. When all MOMENTs have
+// come, one after the other, the thread that made the last one is held there, and a line is printed:
 //
 //     armed                      tracing has begun
 //     hit PID TID GENERATION     held; everything else goes on
 //
-// A line on standard input, or its end, lets everything go, untraced; signals that came meanwhile take effect then.
+// A line on standard input, or its end, lets everything go, untraced; signals that came meanwhile take effect
+// then.
 
 #include <poll.h>
 #include <sys/ptrace.h>
@@ -119,6 +120,7 @@ class Tracer {
   }
 
   void know_child(pid_t parent, int generation) {
+    if (leaving_) return;  // its first stop is enough to let it go, or was already
     unsigned long number = 0;
     if (::ptrace(PTRACE_GETEVENTMSG, parent, nullptr, &number) != 0) return;
     const auto child = static_cast<pid_t>(number);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -45,22 +46,23 @@ constexpr std::array kKnown = {
 };
 
 const Known* known(long number) {
-  const auto at = std::find_if(kKnown.begin(), kKnown.end(), [&](const Known& k) { return k.number == number; });
+  const auto at =
+      std::find_if(kKnown.begin(), kKnown.end(), [&](const Known& k) { return k.number == number; });
   return at == kKnown.end() ? nullptr : &*at;
 }
 
 std::string memory(pid_t thread, std::uint64_t address, std::size_t size) {
   std::string bytes(std::min<std::size_t>(size, 64 << 10), '\0');
   iovec here{.iov_base = bytes.data(), .iov_len = bytes.size()};
-  iovec there{.iov_base = reinterpret_cast<void*>(address), .iov_len = bytes.size()};
+  iovec there{.iov_base = std::bit_cast<void*>(address), .iov_len = bytes.size()};
   const ssize_t got = ::process_vm_readv(thread, &here, 1, &there, 1, 0);
   bytes.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
   return bytes;
 }
 
 template <typename T>
-bool fetch(pid_t thread, const void* address, T& value) {
-  const std::string bytes = memory(thread, reinterpret_cast<std::uint64_t>(address), sizeof value);
+bool fetch(pid_t thread, std::uint64_t address, T& value) {
+  const std::string bytes = memory(thread, address, sizeof value);
   if (bytes.size() != sizeof value) return false;
   std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(&value));
   return true;
@@ -80,11 +82,11 @@ std::string data_of(pid_t thread, const Call& call) {
   }
   msghdr message{};
   iovec part{};
-  if (!fetch(thread, reinterpret_cast<const void*>(call.arguments[1]), message) || message.msg_iovlen == 0 ||
-      !fetch(thread, message.msg_iov, part)) {
+  if (!fetch(thread, call.arguments[1], message) || message.msg_iovlen == 0 ||
+      !fetch(thread, std::bit_cast<std::uint64_t>(message.msg_iov), part)) {
     return {};
   }
-  return memory(thread, reinterpret_cast<std::uint64_t>(part.iov_base), std::min(most, part.iov_len));
+  return memory(thread, std::bit_cast<std::uint64_t>(part.iov_base), std::min(most, part.iov_len));
 }
 
 std::vector<pid_t> numbers_in(const std::string& folder) {
@@ -117,7 +119,8 @@ Moment Moment::parse(const std::string& text) {
       moment.generation = std::atoi(word.c_str());
     } else if (index == 1) {
       moment.name = word;
-      const auto at = std::find_if(kKnown.begin(), kKnown.end(), [&](const Known& k) { return word == k.name; });
+      const auto at =
+          std::find_if(kKnown.begin(), kKnown.end(), [&](const Known& k) { return word == k.name; });
       if (at != kKnown.end()) moment.number = at->number;
       if (at == kKnown.end() && word != "born" && word != "exec") refuse(text);
     } else if (word == "enter" || word == "exit") {
@@ -165,7 +168,8 @@ std::string path_of(pid_t thread, const Call& call) {
     return bytes.substr(0, bytes.find('\0'));
   }
   std::array<char, 4096> target{};
-  const std::string link = "/proc/" + std::to_string(thread) + "/fd/" + std::to_string(int(call.arguments[0]));
+  const std::string link =
+      "/proc/" + std::to_string(thread) + "/fd/" + std::to_string(int(call.arguments[0]));
   const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
   return length > 0 ? std::string(target.data(), static_cast<std::size_t>(length)) : std::string();
 }
@@ -178,7 +182,9 @@ pid_t process_of(pid_t thread) {
   return 0;
 }
 
-std::vector<pid_t> threads_of(pid_t process) { return numbers_in("/proc/" + std::to_string(process) + "/task"); }
+std::vector<pid_t> threads_of(pid_t process) {
+  return numbers_in("/proc/" + std::to_string(process) + "/task");
+}
 
 std::vector<pid_t> children_of(pid_t process) {
   std::vector<pid_t> found;

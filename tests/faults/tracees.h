@@ -18,9 +18,10 @@ struct Call {
   std::string path;                    ///< of the file that the first argument names or is; read at the entry
 };
 
-/// One moment that is waited for. Written `GENERATION:CALL[:enter|:exit][:KEY=VALUE]…`; CALL may be `born` (the
-/// first stop of a new process) or `exec` (a program was executed). KEY: `path` (part of the file's name), `data`
-/// (part of what is written or was read), `first` (value of its first byte), `argN` (a number), `nth`.
+/// One moment that is waited for. Written `GENERATION:CALL[:enter|:exit][:KEY=VALUE]…`; CALL may be `born`
+/// (the first stop of a new process) or `exec` (a program was executed). KEY: `path` (part of the file's
+/// name), `data` (part of what is written or was read), `first` (value of its first byte), `argN` (a number),
+/// `nth`.
 struct Moment {
   int generation = 0;
   std::string name;

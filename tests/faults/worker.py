@@ -44,10 +44,10 @@ class Worker:
         """Repeats a run whose moment was missed, twice at the most."""
         import drive
         missed = []
-        for _ in range(3):
+        for tries in range(3):
             self.gpus.write_text("".join(f"gpu {n} uuid=GPU-{self.name}-{n}\n" for n in (0, 1)))
             begin = time.monotonic()
-            run = drive.Drive(self, case, seed)
+            run = drive.Drive(self, case, seed, tries)
             violations, facts = [], None
             try:
                 violations, facts = run.run()
@@ -61,7 +61,7 @@ class Worker:
                 run.scene.close(self.keep(case, seed, violations) if violations else None)
             return {"violations": violations, "missed": missed, "seconds": time.monotonic() - begin, "times": run.times,
                     "release_ms": facts.release_ms if facts else None,
-                    "reason": facts.jobs[0].seen["reason"]["kind"] if facts and facts.jobs[0].seen else None}
+                    "reason": facts.reason() if facts else None}
         return {"violations": [], "missed": missed, "seconds": 0, "release_ms": None, "reason": None}
 
     def keep(self, case, seed, violations):
