@@ -142,6 +142,8 @@ def _effect(case, role, sig, found):
         if sig == "HOLD":
             found.allowance = max(found.allowance, 1.5)
             return {"owner_lost"}, True
+    elif role == "daemon" and sig == "HOLD":
+        found.allowance = max(found.allowance, 1.2)  # for as long as it is stopped
     elif role == "daemon" and sig == "INT":  # --on-stop end; TERM: keep
         return {"daemon_stopped"}, False
     elif role == "keeper":
@@ -149,7 +151,8 @@ def _effect(case, role, sig, found):
             return {"keeper_lost"}, True
         if sig == "HOLD":
             found.cancel = case.phase in ("start", "run")
-            found.allowance = max(found.allowance, 5.5)
+            # A request that is not answered costs 5 s; one that was, grace, kill_timeout and 5 s.
+            found.allowance = max(found.allowance, 8 if case.phase == "stop" else 5.5)
             return {"keeper_lost"}, True
     elif role in ("leader", "init"):
         if sig == "KILL" or (role == "leader" and dies):
@@ -159,7 +162,8 @@ def _effect(case, role, sig, found):
             found.allowance = max(found.allowance, 1)
             return {"cancelled"}, True
     elif role == "nvml" and sig == "HOLD":
-        found.allowance = max(found.allowance, 3)
+        # Two bounded questions to a driver that does not answer, and the time until it is asked again.
+        found.allowance = max(found.allowance, 7)
     elif role == "nursery" and dies and case.transition in ("keeper-started",) or case.is_random and role == "nursery":
         # Nobody can say whether there is a keeper, so there shall be none.
         return {"start_failed"}, False

@@ -226,7 +226,10 @@ class Drive:
         self.problems.append(("lost", f"not settled: {scene.job.seen} {scene.next.seen}"))
 
     def is_over(self, job):
-        return job.seen is not None and job.seen["state"] in ENDED or job.seen is None and not job.acknowledged
+        if job.seen is not None:
+            return job.seen["state"] in ENDED
+        # A client that lives may submit it yet.
+        return not job.acknowledged and (self.client_hit or self.scene.submitter.poll() is not None)
 
     def await_client(self):
         """Of a client that no signal hit: its word on the job."""

@@ -20,6 +20,7 @@
 #include <sys/ipc.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -61,7 +62,8 @@ void take_locks(const std::string& kind, const std::string& list) {
   for (std::string id; std::getline(words, id, ',');) {
     const std::string path = records + "/" + kind + "-" + id;
     const int file = ::open(path.c_str(), O_RDWR | O_CREAT, 0666);  // inherited, over exec too
-    if (file < 0 || ::flock(file, LOCK_EX | LOCK_NB) != 0) note("conflict", kind + "-" + id);
+    if (file < 0) note("broken", path);
+    if (file >= 0 && ::flock(file, LOCK_EX | LOCK_NB) != 0) note("conflict", kind + "-" + id);
   }
 }
 
@@ -131,6 +133,7 @@ int main(int argc, char** argv) {
   records = argv[1];
   name = argv[2];
   const std::string tree = argv[3];
+  ::umask(0);  // its locks are for jobs of other users too
   take_locks("gpu", variable("EBB_GPUS"));
   take_locks("port", variable("EBB_PORTS"));
   note("start", variable("EBB_GPUS") + ' ' + variable("EBB_PORTS") + ' ' + std::to_string(::getpid()));

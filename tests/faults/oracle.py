@@ -51,6 +51,7 @@ def judge(facts):
     found = list(facts.problems)
     found += [("leftovers", text) for text in facts.leftovers]
     found += [("double_leases", text) for text in _double_leases(lines)]
+    found += [("wrong", " ".join(line)) for line in lines if line[0] == "broken"]
     for job in facts.jobs:
         found += _judge_job(job, lines)
     if facts.client:
