@@ -78,6 +78,28 @@ class Client(harness.Case):
                          "now)\nebb: the server does not answer; the job, if there is one, ends with this process\n")
         wait_for(lambda: all(job["state"] in harness.TERMINAL for job in d.http("GET", "/v1/jobs").json["items"]))
 
+    def test_a_daemon_that_dies_with_the_request_is_sought_like_one_that_has_the_job(self):
+        d = self.daemon(listen="none")
+        d.stop()
+        # In its place somebody who reads the request and dies, as the daemon may when the job is on disk already.
+        dying = socket.socket(socket.AF_UNIX)
+        self.addCleanup(dying.close)
+        dying.bind(d.socket)
+        dying.listen()
+        client = d.popen("run", "--", "echo", "came through")
+        self.addCleanup(client.kill)
+        peer, _ = dying.accept()
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += peer.recv(65536)
+        self.assertTrue(request.startswith(b"POST /v1/jobs "), request)
+        dying.close()
+        os.unlink(d.socket)
+        peer.close()
+        d.start()
+        output, errors = client.communicate(timeout=30)
+        self.assertEqual((client.returncode, output), (0, "came through\n"), errors)
+
     def test_the_owners_lease_is_the_daemons_default(self):
         d = self.daemon(config='[defaults]\nowner_lease = "7s"\n')
         for args, lease in ((), 7), (("--owner-lease", "3s"), 3):

@@ -151,16 +151,26 @@ class RunSession {
                           .target = "/v1/jobs",
                           .body = model::json_text(options_.request),
                           .headers = {{"Idempotency-Key", random_hex(16)}}};
-    // A connection that breaks before the answer leaves open whether there is a job: the same key asks again.
-    for (int attempt = 1;; ++attempt) {
+    // A connection that breaks before the answer leaves open whether there is a job: the same key asks again,
+    // and the server is sought as that of a job would be.
+    std::optional<BootTime> sought_until;
+    Backoff backoff;
+    for (;;) {
       auto connection = co_await context_.connect(kServerFound);
-      if (!connection) {
+      if (!connection && (!sought_until || BootClock::now() >= *sought_until)) {
         answer_.emplace(connection.error());
         co_return;
       }
+      if (!connection) {
+        co_await rest(context_.io, backoff.next());
+        continue;
+      }
       context_.endpoints = {connection->endpoint()};
       const auto response = co_await connection->exchange(request, kSubmitDeadline);
-      if (!response && response.error().code == Errc::unavailable && attempt < 3) continue;
+      if (!response && response.error().code == Errc::unavailable) {
+        if (!sought_until) sought_until = BootClock::now() + kServerSought;
+        if (BootClock::now() < *sought_until) continue;
+      }
       answer_.emplace(read_submission(response, std::move(*connection)));
       if (*answer_) id_ = (*answer_)->job.id.str();
       co_return;

@@ -61,7 +61,11 @@ void Attempt::start(std::map<std::string, std::string> secret_env, int owner) {
   spec_ = std::move(*spec);
   tree_.set_tier(process::tier_text(spec_.tiers));
   if (auto made = make_places(context_, *job_, id_, spec_); !made) return start_failed(made.error().message);
-  if (spec_.share_ipc) ipc_ = process::claim_before_start(id_, job_->surroundings.uid);
+  if (spec_.share_ipc) {
+    const WallTime now = context_.clock.wall();
+    ipc_ = process::claim_before_start(id_, job_->surroundings.uid);
+    ipc_->started = now;
+  }
   auto keeper = context_.keepers->start(spec_, locks_->descriptors(), owner);
   // Only what follows from the machine is needed from here on.
   spec_.argv.clear();
@@ -132,7 +136,11 @@ void Attempt::disown() {
 void Attempt::tree_ended(engine::Ended event) {
   readiness_.reset();
   if (finished_) {  // its report was written by an earlier daemon
-    if (tree_.end()->complete) emptied();
+    if (tree_.end()->complete) {
+      emptied();
+    } else {
+      closing_.reset();
+    }
   } else if (waiting_release_) {
     run_releases(*std::exchange(waiting_release_, std::nullopt));
   } else {
@@ -175,8 +183,9 @@ void Attempt::run_releases(const engine::act::Release& release) {
                                      const Listener& listener) { return processes->owns(listener); }),
               kPortLimit);
   }
+  if (ipc_)
+    ipc_->pids.insert(ipc_->pids.end(), processes_->remembered().begin(), processes_->remembered().end());
   if (ipc_ && !ipc_->pids.empty()) {
-    ipc_->started = release.started_at.value_or(job_->submitted_at);
     ipc_->ended = context_.clock.wall();
     scope.add(ipc_release(std::move(*ipc_)), kIpcLimit);
     ipc_.reset();
@@ -248,7 +257,7 @@ void Attempt::detach() {
 
 // ---- recovery
 
-void Attempt::adopt(const std::string& boot, model::JobState state) {
+void Attempt::adopt(const std::string& boot, model::JobState state, std::optional<int> leader) {
   spec_.label = id_.str();
   process::contain(spec_, context_.containment,
                    static_cast<std::uint64_t>(job_->spec.memory_bytes.value_or(0)), 0);
@@ -259,6 +268,8 @@ void Attempt::adopt(const std::string& boot, model::JobState state) {
       ipc_.emplace();
       ipc_->attempt = id_;
       ipc_->uid = job_->surroundings.uid;
+      ipc_->started = places_made_at(context_, id_).value_or(job_->submitted_at);
+      if (leader) ipc_->pids = {*leader};  // nobody may be left to tell
     }
     // Whoever disowned the job may have had no time to tell its keeper.
     if (!job_->spec.owner_lease) tree_.disown();
@@ -285,6 +296,7 @@ void Attempt::never_began() {
 
 void Attempt::adopt_lingering() {
   finished_ = true;
+  closing_ = context_.closing;  // unless its keeper tells of survivors
   if (!tree_.take_up_lingering()) return clean_up();
   quarantine_->take(leases_.gpus);
   linger();

@@ -51,8 +51,8 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
 
   /// For an attempt of an earlier daemon, whose journal has it in `state`: takes up its keeper and locks, and
   /// tells what has become of it. One that is releasing only gets its keeper and locks back: the engine
-  /// releases it again.
-  void adopt(const std::string& boot_id, model::JobState state);
+  /// releases it again. `leader`: its process, as far as the journal knows it.
+  void adopt(const std::string& boot_id, model::JobState state, std::optional<int> leader);
   /// The job has ended and its report is written, but its folder is still there: waits on for survivors, or
   /// cleans up where its keeper is gone.
   void adopt_lingering();

@@ -46,6 +46,10 @@ std::vector<process::Survivor> AttemptProcesses::find() const {
   return found;
 }
 
+void AttemptProcesses::remember() {
+  for (const process::Survivor& process : find()) remembered_.push_back(process.pid);
+}
+
 bool AttemptProcesses::owns(const Listener& listener) const {
   process::AttemptTree tree;
   if (const std::string group = cgroup(); !group.empty()) tree.cgroup_ids = process::cgroup_ids_below(group);

@@ -31,6 +31,9 @@ class AttemptProcesses {
   [[nodiscard]] std::string cgroup() const;
   /// Those that live now, as far as the cgroup or their marks tell.
   [[nodiscard]] std::vector<process::Survivor> find() const;
+  /// Remembers those that live now, before they are killed: what they made is known by their numbers.
+  void remember();
+  [[nodiscard]] const std::vector<pid_t>& remembered() const { return remembered_; }
   [[nodiscard]] bool owns(pid_t pid) const;
   [[nodiscard]] bool owns(const Listener& listener) const;
 
@@ -40,6 +43,7 @@ class AttemptProcesses {
   pid_t leader_ = 0;
   bool left_ = false;
   std::vector<process::Survivor> survivors_;
+  std::vector<pid_t> remembered_;
 };
 
 }  // namespace ebb::daemon

@@ -1,5 +1,7 @@
 #include "attempt_search.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ebb/process/cgroup.h"
@@ -29,6 +31,16 @@ Remains find_remains(const Context& context, AttemptId id) {
   // The socket is made before anything of the job is executed.
   if (never_had_one) return NeverBegan{};
   return KeeperLost{};
+}
+
+std::optional<WallTime> places_made_at(const Context& context, AttemptId id) {
+  struct statx folder{};
+  if (::statx(AT_FDCWD, context.attempt_folder(id).c_str(), AT_SYMLINK_NOFOLLOW, STATX_BTIME, &folder) != 0 ||
+      (folder.stx_mask & STATX_BTIME) == 0) {
+    return std::nullopt;
+  }
+  return WallTime(std::chrono::seconds(folder.stx_btime.tv_sec) +
+                  std::chrono::microseconds(folder.stx_btime.tv_nsec / 1000));
 }
 
 void remove_places(const std::filesystem::path& folder, const std::filesystem::path& scratch,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <variant>
 
 #include "context.h"
@@ -28,6 +29,10 @@ struct KeeperLost {};
 
 using Remains = std::variant<LivingKeeper, ComingKeeper, TreeEnded, NeverBegan, KeeperLost>;
 [[nodiscard]] Remains find_remains(const Context& context, AttemptId id);
+
+/// When the attempt's folder was made, before anything of it was executed; nothing where the file system does
+/// not know.
+[[nodiscard]] std::optional<WallTime> places_made_at(const Context& context, AttemptId id);
 
 /// Removes what an attempt that never began has of places: its cgroup, folder and scratch, so that they can
 /// be made anew. May block: for a thread that may.

@@ -115,6 +115,7 @@ void KeptTree::lost(KeeperSession::Loss how) {
 
 void KeptTree::kill(KeeperLoss loss) {
   if (lost_) return;
+  processes_->remember();
   LostTree::Tree tree{.attempt = id_,
                       .cgroup = processes_->cgroup(),
                       .init = std::move(init_pidfd_),

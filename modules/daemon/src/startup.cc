@@ -175,6 +175,7 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
     std::shared_ptr<Attempt> attempt;
     std::string boot;
     model::JobState state = model::JobState::starting;
+    std::optional<int> leader;
   };
   std::vector<Live> live;
   std::set<std::string> known_folders;
@@ -187,8 +188,10 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
         shell.remember(*row);
         shell.add_attempt(attempt);
         known_folders.insert(record.attempt->id.str());
-        live.push_back(
-            {.attempt = std::move(attempt), .boot = record.attempt->boot_id, .state = last_known(record)});
+        live.push_back({.attempt = std::move(attempt),
+                        .boot = record.attempt->boot_id,
+                        .state = last_known(record),
+                        .leader = record.attempt->pid});
       }
     }
     shell.tell(std::move(event));
@@ -218,7 +221,7 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
   }
   remove_strays(known_folders);
   // Told after the Restored events, in whose order the engine takes them.
-  for (const Live& found : live) found.attempt->adopt(found.boot, found.state);
+  for (const Live& found : live) found.attempt->adopt(found.boot, found.state, found.leader);
   shell.apply(engine::RestoreDone{});
   look_at_quarantined(quarantined);
 }

@@ -4,14 +4,17 @@
 #include <sys/wait.h>
 
 #include <fstream>
+#include <future>
 #include <thread>
 
 #include "daemon_fixture.h"
 #include "ebb/base/programs.h"
 #include "ebb/model/json.h"
 #include "ebb/process/attempts_folder.h"
+#include "ebb/process/end_record.h"
 #include "ebb/process/keeper_lock.h"
 #include "ebb/process/spawn.h"
+#include "ebb/store/store.h"
 
 namespace ebb::daemon {
 namespace {
@@ -221,6 +224,146 @@ TEST_F(Adoption, AKeeperThatNeverComesUpIsKilledAndItsAttemptLost) {
   int status = 0;
   EXPECT_EQ(::waitpid(stopped, &status, 0), stopped);
   EXPECT_EQ(WTERMSIG(status), SIGKILL) << "the daemon left it alive";
+}
+
+// Its report was on disk when that daemon died; its keeper waits for an acknowledgement, with its folder and
+// cgroup.
+TEST_F(Adoption, TheEndWaitsForAnEndedAttemptThatAnEarlierDaemonLeft) {
+  JobId id;
+  pid_t keeper = -1;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request = job({"/bin/sleep", "1000"});
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        (void)co_await in_state(daemon, who, id, JobState::running);
+        keeper = keeper_of(id);
+      },
+      true);
+  ASSERT_GT(keeper, 0);
+  ::kill(keeper, SIGTERM);  // it ends the tree, and stays until it is acknowledged
+  const BootTime deadline = BootClock::now() + 20s;
+  while (!process::read_end_record(attempt_dir(id).string()) && BootClock::now() < deadline) {
+    std::this_thread::yield();
+  }
+  {
+    auto store = store::Store::open(config_.state.dir, "a test");
+    ASSERT_TRUE(store.ok());
+    const AttemptId attempt{id, 1};
+    const model::StopReason reason{.kind = StopKind::keeper_lost, .by = {}, .detail = {}};
+    model::Report report;
+    report.job = id;
+    report.attempt = 1;
+    report.reason = reason;
+    report.complete = true;
+    store::Batch batch;
+    batch.push_back(store::write::SetEnded{
+        .attempt = attempt, .reason = reason, .exit = {}, .at = system_clock().wall()});
+    batch.push_back(store::write::AddReport{report});
+    std::promise<void> written;
+    store->commit(std::move(batch), [&](const store::Store::Outcome& outcome) {
+      EXPECT_TRUE(outcome.result.ok());
+      written.set_value();
+    });
+    written.get_future().wait();
+  }
+  with_daemon([](Daemon&) -> Task<void> { co_return; });
+  EXPECT_FALSE(std::filesystem::exists(attempt_dir(id)));
+  int status = 0;
+  EXPECT_EQ(::waitpid(keeper, &status, WNOHANG), keeper) << "its keeper still waits";
+}
+
+// Makes a segment of the machine's shared memory, says so `after` that many seconds, and stays.
+std::vector<std::string> makes_shared_memory(const std::filesystem::path& said, const std::string& after) {
+  return {"python3", "-c",
+          "import ctypes, time\nctypes.CDLL(None).shmget(0, 4096, 0o1600)\ntime.sleep(" + after +
+              ")\nopen('" + said.string() + "', 'w')\ntime.sleep(1000)"};
+}
+
+std::optional<std::int64_t> swept_ipc(const model::Report& report) {
+  for (const model::ReleaseRecord& release : report.releases) {
+    if (release.kind == model::ReleaseKind::ipc) return release.count;
+  }
+  return std::nullopt;
+}
+
+TEST_F(Adoption, SharedMemoryGoesWithAnAttemptWhoseKeeperDiedBesideTheDaemon) {
+  JobId id;
+  pid_t keeper = -1;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request = job(makes_shared_memory(folder_ / "made", "0"));
+        request.request.share_ipc = true;
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        (void)co_await in_state(daemon, who, id, JobState::running);
+        keeper = keeper_of(id);
+      },
+      true);
+  ASSERT_GT(keeper, 0);
+  const BootTime deadline = BootClock::now() + 20s;
+  while (!std::filesystem::exists(folder_ / "made") && BootClock::now() < deadline) std::this_thread::yield();
+  ::kill(keeper, SIGKILL);
+  ::waitpid(keeper, nullptr, 0);
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const model::Report report = co_await ended(daemon, caller(daemon), id);
+    EXPECT_EQ(swept_ipc(report), 1) << model::json_text(report);
+  });
+}
+
+// That the job had begun was not on disk yet when the daemon died: it began long before the next one learns
+// of it.
+TEST_F(Adoption, SharedMemoryOfBeforeTheAdoptionIsTheAttemptsToo) {
+  JobId id;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request = unready(makes_shared_memory(folder_ / "made", "2.1"));
+        request.request.share_ipc = true;
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        (void)co_await in_state(daemon, who, id, JobState::starting);
+        const BootTime deadline = BootClock::now() + 20s;
+        while (!std::filesystem::exists(folder_ / "made") && BootClock::now() < deadline) {
+          (void)co_await daemon.changed(who, id, JobState::starting, 20ms);
+        }
+      },
+      true);
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    CancelRequest cancel;
+    cancel.by = "owner";
+    cancel.wait = 20s;
+    const auto cancelled = co_await daemon.cancel(who, id, cancel);
+    EXPECT_TRUE(cancelled.ok() && cancelled->report);
+    if (!cancelled || !cancelled->report) co_return;
+    EXPECT_EQ(swept_ipc(*cancelled->report), 1) << model::json_text(*cancelled->report);
+  });
+}
+
+// Made by a process that nobody has told the daemon of.
+TEST_F(Adoption, SharedMemoryGoesWithATreeThatTheDaemonKillsItself) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    std::vector<std::string> command = makes_shared_memory(folder_ / "made", "0");
+    command[2] = "import os\nif os.fork() > 0: os.wait()\n" + command[2];
+    Submission request = job(std::move(command));
+    request.request.share_ipc = true;
+    const JobId id = (co_await daemon.submit(who, std::move(request)))->job.id;
+    (void)co_await in_state(daemon, who, id, JobState::running);
+    const BootTime deadline = BootClock::now() + 20s;
+    while (!std::filesystem::exists(folder_ / "made") && BootClock::now() < deadline) {
+      (void)co_await daemon.changed(who, id, JobState::running, 20ms);
+    }
+    ::kill(keeper_of(id), SIGSTOP);
+    CancelRequest cancel;
+    cancel.by = "owner";
+    cancel.wait = 20s;
+    const auto cancelled = co_await daemon.cancel(who, id, cancel);
+    EXPECT_TRUE(cancelled.ok() && cancelled->report);
+    if (!cancelled || !cancelled->report) co_return;
+    EXPECT_EQ(cancelled->report->reason.kind, StopKind::keeper_lost) << model::json_text(*cancelled->report);
+    EXPECT_EQ(swept_ipc(*cancelled->report), 1) << model::json_text(*cancelled->report);
+  });
 }
 
 // What was seen to run is never forgotten, whatever has become of its folder.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <mqueue.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -11,6 +12,7 @@
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,12 +35,13 @@ struct Made {
   int id = -1;
   pid_t creator = 0;
 };
-Made shm_of_a_child() {
+Made shm_of_a_child(uid_t uid = ::geteuid()) {
   int pipe[2];
   EXPECT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
   Made made;
   {
     const Idle child([&] {
+      EXPECT_EQ(::setresuid(uid, uid, uid), 0);
       const int id = ::shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
       EXPECT_EQ(::write(pipe[1], &id, sizeof id), ssize_t{sizeof id});
     });
@@ -129,6 +132,29 @@ TEST(IpcSweep, RemovesWhatTheAttemptsProcessesMade) {
     const auto left = list_ipc();
     EXPECT_EQ(find(*left, Kind::shm, mine.id), nullptr);
     EXPECT_NE(find(*left, Kind::shm, other.id), nullptr) << "another process's is never touched";
+  });
+}
+
+// As root in a container: the kernel lets only the owner, or CAP_SYS_ADMIN, remove an object.
+TEST(IpcSweep, RemovesAnotherUsersSegmentWithoutCapSysAdmin) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root has other users' jobs";
+  alone([] {
+    constexpr uid_t kSomebody = 3'999'999'992u;
+    const Made made = shm_of_a_child(kSomebody);
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    __user_cap_data_struct data[2];
+    ASSERT_EQ(::syscall(SYS_capget, &header, data), 0);
+    data[0].effective &= ~(1U << CAP_SYS_ADMIN);
+    data[0].permitted &= ~(1U << CAP_SYS_ADMIN);
+    ASSERT_EQ(::syscall(SYS_capset, &header, data), 0);
+    IpcClaim claim = claim_now();
+    claim.uid = kSomebody;
+    claim.pids = {made.creator};
+    const auto sweep = sweep_ipc(claim);
+    ASSERT_TRUE(sweep.ok());
+    EXPECT_THAT(sweep->failed, ::testing::IsEmpty());
+    EXPECT_EQ(sweep->removed.size(), 1u);
+    EXPECT_EQ(find(*list_ipc(), Kind::shm, made.id), nullptr);
   });
 }
 
