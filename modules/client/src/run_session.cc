@@ -302,7 +302,8 @@ class RunSession {
     constexpr auto kDeadline = std::chrono::seconds(2);
     if (suspended && submitting_ && !answer_) {
       context_.say(
-          "SIGTSTP: waiting for the server to say whether there is a job, to tell it (Ctrl+Z again: stop now)");
+          "SIGTSTP: waiting for the server to say whether there is a job, to tell it (Ctrl+Z again: stop "
+          "now)");
     }
     while (suspended && !settled() && !signals_.received() && signals_.stopping()) {
       co_await context_.changed.wait();

@@ -231,7 +231,8 @@ TEST(LogReader, WhatStandsBeforeASegmentThatCannotBeReadIsGivenFirst) {
     LogReader reader = open(dir / "log");
     std::string text;
     Result<LogBatch> batch = LogBatch{};
-    for (std::uint64_t next = 0; (batch = reader.read(next, LogFilter::both, size)).ok(); next = batch->next) {
+    for (std::uint64_t next = 0; (batch = reader.read(next, LogFilter::both, size)).ok();
+         next = batch->next) {
       ASSERT_EQ(batch->state, LogBatch::State::more);
       for (const LogPiece& piece : batch->pieces) text += piece.bytes;
     }
