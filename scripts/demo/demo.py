@@ -312,7 +312,15 @@ class Demo:
                     break
                 except subprocess.TimeoutExpired:
                     continue
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
+
+
+def remove(folder):
+    """A demo's folder, and the attempts' folders in memory to which its state directory has a link."""
+    attempts = folder / "state" / "attempts"
+    if attempts.is_symlink():
+        shutil.rmtree(attempts.resolve(), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def lock(folder):
@@ -331,7 +339,7 @@ def remove_abandoned():
     for folder in pathlib.Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
         if (folder / "lock").exists() and folder.stat().st_uid == os.getuid() and (file := lock(folder)):
             with file:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
 
 
 def main():
