@@ -9,6 +9,7 @@
 #include "ebb/devices/locks.h"
 #include "ebb/devices/ports.h"
 #include "ebb/process/census.h"
+#include "ebb/process/spawn.h"
 #include "server_option.h"
 
 namespace ebb::cli {
@@ -102,6 +103,27 @@ Belief belief_without_daemon(const process::Census& census) {
   return belief;
 }
 
+// Keepers that speak another version of the protocol: the daemon leaves them, and what they hold, alone.
+// Asked only beside a daemon that lives, since to a keeper without one this would look like a new one.
+void add_foreign_keepers(const process::Census& census, std::vector<process::Leftover>& leftovers) {
+  constexpr int kAnswerMs = 1000;
+  for (const process::CensusAttempt& attempt : census.attempts) {
+    if (!attempt.socket) continue;
+    auto link = process::KeeperLink::connect(attempt.folder);
+    if (!link) continue;
+    pollfd welcome{.fd = link->fd(), .events = POLLIN, .revents = 0};
+    (void)::poll(&welcome, 1, kAnswerMs);
+    const auto said = link->receive();
+    if (said || said.error().code != Errc::conflict) continue;
+    leftovers.push_back({.kind = process::Leftover::Kind::keeper,
+                         .what = "keeper of attempt " + attempt.attempt.str(),
+                         .detail = said.error().message + "; it is not adopted, and what it holds stays held",
+                         .advice = "wait for its job, or end both: ebb cancel " + attempt.attempt.job.str(),
+                         .attempt = attempt.attempt,
+                         .process = {}});
+  }
+}
+
 class Audit {
  public:
   Audit(std::optional<client::Client> client, DaemonPlaces places)
@@ -143,10 +165,10 @@ class Audit {
       belief->expected.jobs = jobs;
       add_own_locks(census, belief->expected);
     }
-    return Findings{.leftovers = process::confirm(process::compare(census, before->expected),
-                                                  process::compare(census, after->expected)),
-                    .devices = after->devices,
-                    .unseen = census.unseen};
+    auto leftovers = process::confirm(process::compare(census, before->expected),
+                                      process::compare(census, after->expected));
+    add_foreign_keepers(census, leftovers);
+    return Findings{.leftovers = std::move(leftovers), .devices = after->devices, .unseen = census.unseen};
   }
 
   // Those jobs of the census that this daemon knows, so that their leftovers count as its own.

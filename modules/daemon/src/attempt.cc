@@ -1,5 +1,7 @@
 #include "attempt.h"
 
+#include <spdlog/spdlog.h>
+
 #include <boost/asio/post.hpp>
 
 #include "attempt_search.h"
@@ -116,8 +118,21 @@ KeptTree::Calls Attempt::tree_calls() {
               [this] {
                 if (finished_) clean_up();
               },
-          .handed_locks = [this](std::vector<UniqueFd> locks) { locks_->adopt(std::move(locks)); },
-          .no_keeper = [this] { locks_->take(); },
+          .handed_locks =
+              [this](std::vector<UniqueFd> locks) {
+                locks_->adopt(std::move(locks));
+                if (finished_) locks_->keep_only(quarantine_->gpus());
+              },
+          .no_keeper = [this] { take_locks(); },
+          .foreign_keeper =
+              [this](const std::string& why) {
+                spdlog::warn(
+                    "{}: {}: the keeper is left running and not adopted, and what the job holds stays "
+                    "held; to end both, 'ebb cancel {}'",
+                    id_.str(), why, id_.job.str());
+                // Else the engine would keep a stop back until it hears of it.
+                if (!finished_) context_.tell(engine::Started{.attempt = id_, .pid = 0, .at = {}});
+              },
           .never_began = [this] { never_began(); }};
 }
 
@@ -295,12 +310,21 @@ void Attempt::never_began() {
              });
 }
 
-void Attempt::adopt_lingering() {
+void Attempt::adopt_lingering(const std::string& boot, const std::vector<int>& quarantined) {
   finished_ = true;
-  closing_ = context_.closing;  // unless its keeper tells of survivors
-  if (!tree_.take_up_lingering()) return clean_up();
-  quarantine_->take(leases_.gpus);
+  quarantine_->take(quarantined);
+  quarantine_->watch();
+  const bool waits = boot == boot_id() && tree_.take_up_lingering();
+  if (!tree_.has_keeper()) take_locks();
+  if (!waits || tree_.has_keeper()) closing_ = context_.closing;  // unless its keeper tells of survivors
+  if (!waits) return clean_up();
   linger();
+}
+
+// Of those that nobody hands over, what can be had.
+void Attempt::take_locks() {
+  locks_->take();
+  if (finished_) locks_->keep_only(quarantine_->gpus());
 }
 
 }  // namespace ebb::daemon

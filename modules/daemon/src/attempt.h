@@ -53,9 +53,9 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   /// tells what has become of it. One that is releasing only gets its keeper and locks back: the engine
   /// releases it again. `leader`: its process, as far as the journal knows it.
   void adopt(const std::string& boot_id, model::JobState state, std::optional<int> leader);
-  /// The job has ended and its report is written, but its folder is still there: waits on for survivors, or
-  /// cleans up where its keeper is gone.
-  void adopt_lingering();
+  /// The job has ended and its report is written, but its folder is still there, or these GPUs are: waits on
+  /// for survivors and for the GPUs, and cleans up when none is left.
+  void adopt_lingering(const std::string& boot_id, const std::vector<int>& quarantined);
 
   [[nodiscard]] AttemptId id() const { return id_; }
   [[nodiscard]] const store::JobRow& job() const { return *job_; }
@@ -74,6 +74,7 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   void tree_ended(engine::Ended event);
   /// The report is on disk, and what it called left is gone.
   void emptied();
+  void take_locks();
   void never_began();
   void run_releases(const engine::act::Release& release);
   void clean_up();

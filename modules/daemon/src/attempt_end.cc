@@ -85,6 +85,8 @@ engine::Ended ended_by_loss(AttemptId attempt, const process::EndRecord& record,
     // The stop does not count, but whoever asked for it looks for it here.
     if (loss.asked)
       detail += ", when it was asked to stop (" + std::string(model::name_of(loss.asked->kind)) + ")";
+  } else if (loss.how == Loss::foreign) {
+    detail = "its keeper speaks another version of the protocol, so that the daemon ended it";
   } else if (loss.how == Loss::overdue) {
     detail = "its keeper did not end it in time";
   }

@@ -59,8 +59,20 @@ void KeeperSession::wait() {
 void KeeperSession::receive(bool last) {
   const std::weak_ptr alive = alive_;
   auto received = link_->receive();
+  if (!received && received.error().code == Errc::conflict && !foreign_) {
+    foreign_ = true;
+    expect_nothing();
+    calls_.foreign(received.error().message);
+    if (alive.expired() || !link_) return;
+  }
+  // What a foreign one says is thrown away, a packet each time.
+  while (foreign_ && !received &&
+         (received.error().code == Errc::conflict || received.error().code == Errc::corrupt)) {
+    received = link_->receive();
+  }
+  if (foreign_ && received) received->events.clear();
   if (received) {
-    if (!received->locks.empty()) calls_.handed_locks(std::move(received->locks));
+    if (!received->locks.empty() && !foreign_) calls_.handed_locks(std::move(received->locks));
     for (process::KeeperEvent& event : received->events) {
       if (alive.expired()) return;
       // Only this answers a Hello: other news may have been on its way before the keeper was stopped.
@@ -91,6 +103,7 @@ void KeeperSession::drop_link() {
 
 void KeeperSession::stop(const process::Stop& stop, Duration kill_within) {
   if (!link_) return;
+  if (foreign_) return expect_answer(Duration{});
   auto sent = link_->send(stop);
   if (sent) sent = link_->send(process::Hello{});
   // Where the other side is closed, the end of the connection is on its way to us. A full socket is one that
@@ -101,7 +114,7 @@ void KeeperSession::stop(const process::Stop& stop, Duration kill_within) {
 }
 
 void KeeperSession::send(const process::KeeperCommand& command) {
-  if (link_) (void)link_->send(command);
+  if (link_ && !foreign_) (void)link_->send(command);
 }
 
 void KeeperSession::expect_answer(Duration within) {
@@ -110,7 +123,7 @@ void KeeperSession::expect_answer(Duration within) {
   answer_limit_.expires_after(within);
   answer_limit_.async_wait([this, alive = std::weak_ptr(alive_)](boost::system::error_code failure) {
     if (failure || alive.expired() || unanswered_ == 0 || stale(answer_limit_)) return;
-    const Loss loss = link_ ? Loss::unanswered : Loss::exited;
+    const Loss loss = !link_ ? Loss::exited : foreign_ ? Loss::foreign : Loss::unanswered;
     expect_nothing();
     calls_.lost(loss);
   });

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "ebb/base/clock.h"
@@ -25,11 +26,14 @@ class KeeperSession {
     exited,      ///< its process or its connection has ended; all that it said has been told
     unanswered,  ///< it left a request unanswered: nothing that was asked since is known to have reached it
     overdue,     ///< it answered, but the end that it was asked for did not come
+    foreign,     ///< it was to end the tree, but speaks another version of the protocol
   };
   struct Calls {
     std::function<void(process::KeeperEvent)> said;
     std::function<void(std::vector<UniqueFd>)> handed_locks;
     std::function<void(Loss)> lost;  ///< may come again: of one that was killed for it, `exited`
+    /// It speaks another version: it is told nothing more, but that it exits is noticed.
+    std::function<void(const std::string& why)> foreign;
   };
   /// How long a keeper may take to answer before the daemon does its work instead.
   static constexpr Duration kAnswerTimeout = std::chrono::seconds(5);
@@ -78,6 +82,7 @@ class KeeperSession {
   std::optional<boost::asio::posix::stream_descriptor> readable_;  // the link's descriptor
   std::optional<boost::asio::posix::stream_descriptor> exit_;      // pidfd of a child
   bool reaped_ = false;
+  bool foreign_ = false;
   int unanswered_ = 0;  // Hellos whose Welcome has not come
   boost::asio::steady_timer answer_limit_;
   std::optional<BootTime> end_due_;

@@ -16,7 +16,8 @@ KeptTree::KeptTree(Context& context, AttemptId id, std::shared_ptr<AttemptProces
       keeper_(context.io,
               {.said = [this](process::KeeperEvent event) { handle(std::move(event)); },
                .handed_locks = [this](std::vector<UniqueFd> locks) { calls_.handed_locks(std::move(locks)); },
-               .lost = [this](KeeperSession::Loss how) { lost(how); }}) {}
+               .lost = [this](KeeperSession::Loss how) { lost(how); },
+               .foreign = [this](const std::string& why) { foreign(why); }}) {}
 
 void KeptTree::begin(process::StartedKeeper keeper) {
   keeper_pid_ = keeper.pid;
@@ -97,11 +98,18 @@ void KeptTree::over(process::EndRecord record, const std::optional<KeeperLoss>& 
   }
 }
 
+void KeptTree::foreign(const std::string& why) {
+  foreign_ = true;
+  calls_.foreign_keeper(why);
+  if (asked_) lost(KeeperSession::Loss::foreign);  // before it was known
+}
+
 void KeptTree::lost(KeeperSession::Loss how) {
   const bool known = end_ && end_->complete;
   // It may live all the same, stopped or without its connection, and would go on holding the locks.
   const bool may_live = !keeper_.reaped() && (!known || how != KeeperSession::Loss::exited);
   if (may_live && !keeper_.kill()) process::kill_keeper(folder_);
+  if (std::exchange(foreign_, false)) calls_.no_keeper();
   if (!known) {
     // What it wrote before it went counts.
     if (auto record = process::read_end_record(folder_); record && record->complete) {
@@ -136,9 +144,18 @@ void KeptTree::kill(KeeperLoss loss) {
 void KeptTree::take_up(model::JobState state) { settle(find_remains(context_, id_), state); }
 
 bool KeptTree::take_up_lingering() {
-  auto link = process::KeeperLink::connect(folder_);
-  if (!link) return false;
-  keeper_.begin(std::move(*link));
+  process::EndRecord record = killed_by_daemon(id_, tier_, false, {});
+  if (auto link = process::KeeperLink::connect(folder_)) {
+    assume(std::move(record));  // until it says better
+    keeper_.begin(std::move(*link));
+    return true;
+  }
+  if (const auto end = process::read_end_record(folder_); end && end->complete) return false;
+  // Looked for anew: the numbers that the end record has may be strangers' by now.
+  record.survivors = processes_->find();
+  if (record.survivors.empty()) return false;
+  assume(std::move(record));
+  kill({.how = KeeperSession::Loss::exited, .seen = context_.clock.boot(), .asked = {}});
   return true;
 }
 

@@ -20,9 +20,10 @@ namespace ebb::daemon {
 /// One attempt's process tree, from its keeper's start to the keeper's exit: has the keeper run and end it,
 /// ends it in the place of a keeper that is lost, and tells how it ended. One thread, that of the loop.
 ///
-/// States: *none*; *kept* (by a keeper, or by one that is awaited); *lost* (the daemon has killed it);
-/// *ended*, with survivors or without. The calls come from the loop, not from within begin(), stop() and the
-/// like; destroyed or closed, it calls nobody any more.
+/// States: *none*; *kept* (by a keeper, or by one that is awaited); *foreign* (by a keeper of another
+/// version, which goes on with it: only a stop ends the tree, and then the keeper with it); *lost* (the
+/// daemon has killed it); *ended*, with survivors or without. The calls come from the loop, not from within
+/// begin(), stop() and the like; destroyed or closed, it calls nobody any more.
 class KeptTree {
  public:
   struct Calls {
@@ -35,8 +36,10 @@ class KeptTree {
     /// No process uses the attempt's folder and groups any more.
     std::function<void()> keeper_gone;
     std::function<void(std::vector<UniqueFd>)> handed_locks;
-    /// After take_up(): no keeper is there that has the locks.
+    /// After take_up(): no keeper is there (any more) that has the locks and could hand them over.
     std::function<void()> no_keeper;
+    /// Its keeper speaks another version of the protocol, and is left alone.
+    std::function<void(const std::string& why)> foreign_keeper;
     /// After take_up(): nothing of the job was ever executed.
     std::function<void()> never_began;
   };
@@ -48,7 +51,8 @@ class KeptTree {
   void begin(process::StartedKeeper keeper);
   /// One of an earlier daemon, whose journal has it in `state`. May call at once.
   void take_up(model::JobState state);
-  /// One whose report is written: false where its keeper is gone.
+  /// One whose report is written: false where its keeper is gone and nothing of the tree is left. What is
+  /// left without a keeper is killed and watched.
   [[nodiscard]] bool take_up_lingering();
   /// It never lived, or not in this boot. Calls nobody.
   void assume(process::EndRecord record);
@@ -75,6 +79,7 @@ class KeptTree {
   void know_init(pid_t init);
   void settle(Remains remains, model::JobState state);
   void over(process::EndRecord record, const std::optional<KeeperLoss>& loss = {});
+  void foreign(const std::string& why);
   void lost(KeeperSession::Loss how);
   void kill(KeeperLoss loss);
 
@@ -91,6 +96,7 @@ class KeptTree {
   std::optional<LostTree> lost_;
   std::optional<model::StopReason> asked_;  // the first stop that was asked of the keeper
   bool disowned_ = false;
+  bool foreign_ = false;
   std::optional<process::EndRecord> end_;
 };
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <map>
 #include <set>
 
 #include "daemon_impl.h"
@@ -203,21 +204,25 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
                                      .why = row.why,
                                      .outside = {}});
   }
-  // Folders of attempts whose report is written: their keepers wait for an acknowledgement, or for survivors.
+  // Attempts whose report is written: those that have a folder (their keepers wait for an acknowledgement, or
+  // for survivors, or are dead), and those that hold a GPU back.
+  std::map<AttemptId, std::vector<int>> lingering;
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(context->attempts, ignored)) {
-    const std::string name = entry.path().filename().string();
-    const auto id = AttemptId::parse(name);
-    if (!id || known_folders.contains(name)) continue;
-    auto record = context->store.job(id->job);
+    if (const auto id = AttemptId::parse(entry.path().filename().string())) lingering[*id];
+  }
+  for (const store::QuarantineRow& row : quarantined) {
+    if (row.attempt) lingering[*row.attempt].push_back(row.gpu);
+  }
+  for (const auto& [id, gpus] : lingering) {
+    if (known_folders.contains(id.str())) continue;
+    auto record = context->store.job(id.job);
     if (!record || !*record || !(*record)->attempt) continue;
     engine::Leases held;
-    if (std::any_of(quarantined.begin(), quarantined.end(),
-                    [&](const store::QuarantineRow& row) { return row.attempt == *id; })) {
-      held.gpus = (*record)->attempt->gpus;
-    }
-    std::make_shared<Attempt>(*context, *id, std::make_shared<const store::JobRow>((*record)->row), held)
-        ->adopt_lingering();
+    // All of them, since a keeper hands its locks over in their order.
+    if (!gpus.empty()) held.gpus = (*record)->attempt->gpus;
+    std::make_shared<Attempt>(*context, id, std::make_shared<const store::JobRow>((*record)->row), held)
+        ->adopt_lingering((*record)->attempt->boot_id, gpus);
   }
   remove_strays(known_folders);
   // Told after the Restored events, in whose order the engine takes them.
@@ -226,13 +231,16 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
   look_at_quarantined(quarantined);
 }
 
-// What held a GPU back may have gone while no daemon ran. Where an attempt still waits for it, that attempt
-// tells; else one look decides.
+// What held a GPU back may have gone while no daemon ran. Where its attempt is known, that waits for it; else
+// one look decides.
 void Daemon::Impl::look_at_quarantined(const std::vector<store::QuarantineRow>& rows) {
   for (const store::QuarantineRow& row : rows) {
-    const bool awaited = std::any_of(context->lingering.begin(), context->lingering.end(),
-                                     [&](const auto& attempt) { return attempt->quarantines(row.gpu); });
-    if (awaited) continue;
+    const auto waits = std::find_if(context->lingering.begin(), context->lingering.end(),
+                                    [&](const auto& attempt) { return attempt->quarantines(row.gpu); });
+    if (waits != context->lingering.end()) {
+      (*waits)->recheck(row.gpu, [](bool, const std::string&) {});
+      continue;
+    }
     const auto judge = [this, id = row.gpu](const devices::GpuVerdict& verdict) {
       using Kind = devices::GpuVerdict::Kind;
       if (verdict.kind != Kind::free && verdict.kind != Kind::outside) return;

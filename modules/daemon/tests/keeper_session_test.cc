@@ -62,12 +62,14 @@ class KeeperSessionTest : public ::testing::Test {
   boost::asio::io_context io_;
   std::vector<Loss> lost_;
   int said_ = 0;
+  std::vector<std::string> foreign_;
   UniqueFd ours_, keeper_;
   pid_t child_ = -1;
   KeeperSession session_{io_,
                          {.said = [this](const process::KeeperEvent&) { ++said_; },
                           .handed_locks = [](const std::vector<UniqueFd>&) {},
-                          .lost = [this](Loss loss) { lost_.push_back(loss); }},
+                          .lost = [this](Loss loss) { lost_.push_back(loss); },
+                          .foreign = [this](const std::string& why) { foreign_.push_back(why); }},
                          50ms};
 };
 
@@ -115,6 +117,24 @@ TEST_F(KeeperSessionTest, ADeadKeepersConnectionIsNotWaitedFor) {
   EXPECT_EQ(said_, 1) << "what it said last is told first";
   EXPECT_FALSE(session_.present());
   child_ = -1;
+}
+
+TEST_F(KeeperSessionTest, AKeeperOfAnotherVersionIsLeftAloneUntilItExitsOrIsToEnd) {
+  session_.begin(process::KeeperLink(std::move(ours_)));
+  process::Welcome welcome;
+  welcome.version = 99;
+  say(welcome);
+  say(process::Started{.leader_pid = 4711, .init_pid = 0, .at = process::moment_now()});
+  say(welcome);
+  io_.run_for(200ms);  // longer than it may leave a request unanswered
+  ASSERT_EQ(foreign_.size(), 1U);
+  EXPECT_NE(foreign_.front().find("version 99"), std::string::npos) << foreign_.front();
+  EXPECT_EQ(said_, 0);
+  EXPECT_TRUE(lost_.empty());
+  session_.stop({.reason = {}, .grace = 10s}, 5s);
+  EXPECT_EQ(losses(), std::vector{Loss::foreign});
+  keeper_.reset();
+  EXPECT_EQ(losses(2), (std::vector{Loss::foreign, Loss::exited}));
 }
 
 TEST_F(KeeperSessionTest, NothingIsToldAfterItIsClosed) {

@@ -173,7 +173,8 @@ Result<void> LogReader::seek(std::uint64_t offset) {
   while (log->size() > 1 && log->back().header.start > offset) log->pop_back();
   enter(std::move(log->back()));
   // The last record that ends at or before the offset, by bisection; a damaged one counts as the index's end.
-  std::uint64_t low = 0, high = valid_records(current_);
+  // None ends at or before the start: one that says so is none, and would be found in place of it.
+  std::uint64_t low = 0, high = offset > current_.header.start ? valid_records(current_) : 0;
   while (low < high) {
     const std::uint64_t middle = low + (high - low) / 2;
     const auto record = record_at(current_.index.get(), middle);

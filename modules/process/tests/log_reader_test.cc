@@ -222,6 +222,20 @@ TEST(LogReader, TheLogEndsBeforeASegmentThatOverlapsTheOneBeforeIt) {
   }
 }
 
+// The first read needs no search, the second one does.
+TEST(LogReader, ARecordOfNothingIsTheEndOfItsIndexForASearchToo) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "log");
+  put_segment(dir / "log", 0, 0, "");
+  const auto record = encode_log_record({.kind = LogRecordKind::out, .time = at(2), .end = 5, .position = 5});
+  std::ofstream(dir / "log" / log_index_name(0), std::ios::app) << std::string(record.data(), record.size());
+  std::ofstream(dir / "log" / log_text_name(0)) << "after";
+  put_segment(dir / "log", 1, 5, "more");
+  LogReader reader = open(dir / "log");
+  EXPECT_EQ(read_all(reader).text, "<damaged 0+5>more");
+  EXPECT_EQ(read_all(reader).text, "<damaged 0+5>more");
+}
+
 TEST(LogReader, WhatStandsBeforeASegmentThatCannotBeReadIsGivenFirst) {
   const TempDir dir;
   std::filesystem::create_directory(dir / "log");

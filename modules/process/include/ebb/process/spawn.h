@@ -33,8 +33,9 @@ class KeeperLink {
     std::vector<UniqueFd> locks;  ///< those that came with a Locks event
     bool closed = false;          ///< the keeper's end is closed: it exited or died; nothing more will come
   };
-  /// All that has arrived, without waiting. Errc::conflict for a keeper that speaks another version,
-  /// Errc::corrupt for one that speaks nonsense: treat it as foreign, kill its tree by cgroup or init.
+  /// All that has arrived, without waiting. Errc::conflict for a keeper that speaks another version, which is
+  /// left alone; Errc::corrupt for one that speaks nonsense: kill its tree by cgroup or init. Called again
+  /// after either, it goes on with the next packet.
   [[nodiscard]] Result<Received> receive();
   /// Errc::too_large for a reason over its limit.
   [[nodiscard]] Result<void> send(const KeeperCommand& command);

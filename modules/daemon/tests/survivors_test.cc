@@ -1,0 +1,77 @@
+// What outlives the kill of an ended job, when its keeper is gone too and a new daemon starts.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <filesystem>
+
+#include "daemon_fixture.h"
+#include "ebb/model/json.h"
+#include "hanging_file_system.h"
+
+namespace ebb::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+
+class Survivors : public testing::DaemonTest {
+ protected:
+  // Of the one GPU of this test.
+  static Task<model::DeviceState> gpu(Daemon& daemon, const Caller& who) {
+    const model::Devices devices = co_await daemon.devices(who);
+    co_return devices.gpus.at(0).state;
+  }
+};
+
+TEST_F(Survivors, OfAnEndedJobWithoutAKeeperAreWatchedUntilTheyAreGone) {
+  config_.gpus.use = "declared:1";
+  config_.jobs.kill_timeout = 100ms;
+  std::filesystem::create_directory(folder_ / "hang");
+  process::testing::HangingFileSystem hanging(folder_ / "hang");
+  if (!hanging.mounted()) GTEST_SKIP() << "no FUSE here";
+  JobId id;
+  pid_t keeper = -1;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request = job({"/bin/cat", (folder_ / "hang/file").string()});
+        request.request.gpus = 1;
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        (void)co_await in_state(daemon, who, id, model::JobState::running);
+        hanging.take_request();
+        CancelRequest cancel;
+        cancel.by = "owner";
+        cancel.grace = 0s;
+        (void)co_await daemon.cancel(who, id, cancel);
+        const model::Report report = co_await ended(daemon, who, id);
+        EXPECT_FALSE(report.complete) << model::json_text(report);
+        keeper = keeper_of(id);
+      },
+      true);
+  ASSERT_GT(keeper, 0);
+  ::kill(keeper, SIGKILL);
+  ::waitpid(keeper, nullptr, 0);
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    // Whether one look gave the GPU back shows by now.
+    const auto unchanged = co_await daemon.changed(who, id, model::JobState::cancelled, 300ms);
+    EXPECT_TRUE(unchanged.ok());
+    const auto held = co_await gpu(daemon, who);
+    EXPECT_EQ(held, model::DeviceState::quarantined) << "a process of the job is still there";
+    const std::filesystem::path attempt = config_.state.dir / "attempts" / (id.str() + ".1");
+    EXPECT_TRUE(std::filesystem::exists(attempt));
+    hanging.release();
+    const BootTime deadline = BootClock::now() + 20s;
+    auto now = held;
+    while ((now != model::DeviceState::free || std::filesystem::exists(attempt)) &&
+           BootClock::now() < deadline) {
+      (void)co_await daemon.changed(who, id, model::JobState::cancelled, 10ms);
+      now = co_await gpu(daemon, who);
+    }
+    EXPECT_EQ(now, model::DeviceState::free);
+    EXPECT_FALSE(std::filesystem::exists(attempt));
+  });
+}
+
+}  // namespace
+}  // namespace ebb::daemon
