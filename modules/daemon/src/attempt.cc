@@ -273,15 +273,16 @@ void Attempt::adopt(const std::string& boot, model::JobState state) {
 // Its places are made anew when it is started again, under the same number.
 void Attempt::never_began() {
   locks_->give_back();
-  asio::post(context_.files, [self = shared_from_this(), folder = context_.attempt_folder(id_),
-                              scratch = context_.scratch_folder(id_), group = processes_->cgroup()]() mutable {
-    remove_places(folder, scratch, group);
-    asio::io_context& io = self->context_.io;
-    // Handed on, not copied: the last to let go of an attempt must be the loop's thread.
-    asio::post(io, [self = std::move(self)] {
-      if (!self->detached_) self->context_.tell(engine::NeverStarted{self->id_});
-    });
-  });
+  asio::post(context_.files,
+             [self = shared_from_this(), folder = context_.attempt_folder(id_),
+              scratch = context_.scratch_folder(id_), group = processes_->cgroup()]() mutable {
+               remove_places(folder, scratch, group);
+               asio::io_context& io = self->context_.io;
+               // Handed on, not copied: the last to let go of an attempt must be the loop's thread.
+               asio::post(io, [self = std::move(self)] {
+                 if (!self->detached_) self->context_.tell(engine::NeverStarted{self->id_});
+               });
+             });
 }
 
 void Attempt::adopt_lingering() {
