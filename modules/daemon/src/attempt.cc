@@ -80,7 +80,10 @@ void Attempt::start_failed(const std::string& why) {
 }
 
 void Attempt::started(pid_t leader, std::optional<BootTime> at) {
-  if (ipc_) ipc_->pids = {leader};
+  if (ipc_) {
+    ipc_->pids = {leader};
+    note_leader(context_, id_, leader);
+  }
   context_.tell(engine::Started{.attempt = id_, .pid = leader, .at = at});
   begin_readiness();
 }
@@ -270,6 +273,7 @@ void Attempt::adopt(const std::string& boot, model::JobState state, std::optiona
       ipc_->attempt = id_;
       ipc_->uid = job_->surroundings.uid;
       ipc_->started = places_made_at(context_, id_).value_or(job_->submitted_at);
+      if (!leader) leader = noted_leader(context_, id_);
       if (leader) ipc_->pids = {*leader};  // nobody may be left to tell
     }
     // Whoever disowned the job may have had no time to tell its keeper.
