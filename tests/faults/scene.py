@@ -81,6 +81,8 @@ class Scene:
         self.next = oracle.Job("B")
         if inside.get("daemon") == "INT":  # it may have been started already
             self.next.reasons.add("daemon_stopped")
+        if "nursery" in inside:  # its death while it forks a keeper costs that keeper's job its start
+            self.next.reasons.add("start_failed")
         self.client = self.submitter = self.connection = None
         self.hit_role = {}  # what the tracer holds: role → pid
 

@@ -3,9 +3,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <charconv>
-
-#include "ebb/base/files.h"
 #include "ebb/process/cgroup.h"
 #include "ebb/process/keeper_lock.h"
 #include "ebb/process/scratch.h"
@@ -43,22 +40,6 @@ std::optional<WallTime> places_made_at(const Context& context, AttemptId id) {
   }
   return WallTime(std::chrono::seconds(folder.stx_btime.tv_sec) +
                   std::chrono::microseconds(folder.stx_btime.tv_nsec / 1000));
-}
-
-void note_leader(const Context& context, AttemptId id, pid_t leader) {
-  const std::filesystem::path note = context.attempt_folder(id) / "leader";
-  const UniqueFd file(::open(note.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  // Without it, shared memory that the attempt leaves may not be known for its own: it stays, and the audit
-  // names it.
-  if (file) (void)write_all(file.get(), std::to_string(leader)).ok();
-}
-
-std::optional<pid_t> noted_leader(const Context& context, AttemptId id) {
-  const auto text = read_file((context.attempt_folder(id) / "leader").string(), 32);
-  pid_t leader = 0;
-  if (!text || std::from_chars(text->data(), text->data() + text->size(), leader).ec != std::errc())
-    return {};
-  return leader;
 }
 
 void remove_places(const std::filesystem::path& folder, const std::filesystem::path& scratch,

@@ -34,11 +34,6 @@ using Remains = std::variant<LivingKeeper, ComingKeeper, TreeEnded, NeverBegan, 
 /// not know.
 [[nodiscard]] std::optional<WallTime> places_made_at(const Context& context, AttemptId id);
 
-/// The leader's number, for the next daemon: the journal has it only once the attempt is running, and the
-/// keeper may have gone by then.
-void note_leader(const Context& context, AttemptId id, pid_t leader);
-[[nodiscard]] std::optional<pid_t> noted_leader(const Context& context, AttemptId id);
-
 /// Removes what an attempt that never began has of places: its cgroup, folder and scratch, so that they can
 /// be made anew. May block: for a thread that may.
 void remove_places(const std::filesystem::path& folder, const std::filesystem::path& scratch,
