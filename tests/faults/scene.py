@@ -41,6 +41,8 @@ class StopAt:
         self.process = subprocess.Popen([worker.stop_at, str(pid), *moments], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE)
         if self._line(5) != "armed":
+            self.process.kill()
+            self.process.wait()
             raise RuntimeError("stop_at does not trace")
 
     def _line(self, timeout):
@@ -267,6 +269,7 @@ class Scene:
         if self.place.cgroup:
             for path in sorted(self.place.cgroup.rglob("*"), reverse=True):
                 if path.is_dir():
+                    (path / "cgroup.kill").write_text("1")
                     harness.wait_for(lambda: self._remove(path), 5, f"{path} to be empty")
         self.daemon.ports_claim.close()
         if keep:
