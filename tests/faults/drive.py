@@ -112,7 +112,10 @@ class Drive:
         return False
 
     def trace(self, moments):
-        self.tracer = StopAt(self.worker, self.scene.daemon.process.pid, moments)
+        try:
+            self.tracer = StopAt(self.worker, self.scene.daemon.process.pid, moments)
+        except RuntimeError as why:
+            raise Missed(str(why)) from None
 
     def run_up(self, moments):
         """To a running job with another one behind it; then whatever makes the moment come."""

@@ -41,6 +41,8 @@ class StopAt:
         self.process = subprocess.Popen([worker.stop_at, str(pid), *moments], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE)
         if self._line(5) != "armed":
+            self.process.kill()
+            self.process.wait()
             raise RuntimeError("stop_at does not trace")
 
     def _line(self, timeout):
@@ -81,6 +83,8 @@ class Scene:
         self.next = oracle.Job("B")
         if inside.get("daemon") == "INT":  # it may have been started already
             self.next.reasons.add("daemon_stopped")
+        if "nursery" in inside:  # its death while it forks a keeper costs that keeper's job its start
+            self.next.reasons.add("start_failed")
         self.client = self.submitter = self.connection = None
         self.hit_role = {}  # what the tracer holds: role → pid
 
@@ -265,6 +269,7 @@ class Scene:
         if self.place.cgroup:
             for path in sorted(self.place.cgroup.rglob("*"), reverse=True):
                 if path.is_dir():
+                    (path / "cgroup.kill").write_text("1")
                     harness.wait_for(lambda: self._remove(path), 5, f"{path} to be empty")
         self.daemon.ports_claim.close()
         if keep:

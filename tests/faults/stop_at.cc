@@ -89,6 +89,8 @@ class Tracer {
     }
     if (!WIFSTOPPED(status)) return;
     Tracee& tracee = tracees_[thread];
+    begun(
+        tracee);  // whatever its first stop is: an event that came first takes the place of the interruption
     const int signal = WSTOPSIG(status);
     const int event = status >> 16;
     if (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE) {
@@ -98,7 +100,6 @@ class Tracer {
     if (event == PTRACE_EVENT_EXEC) return look(thread, tracee, "exec");
     if (event == PTRACE_EVENT_STOP) {
       if (tracee.fresh) return first_stop(thread, tracee);
-      begun(tracee);
       // A job-control stop lasts until SIGCONT; the end of tracing does not end it.
       if (signal != SIGTRAP && !leaving_) {
         ::ptrace(PTRACE_LISTEN, thread, nullptr, nullptr);

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -74,6 +75,7 @@ class Worker:
 def main():
     here = pathlib.Path(__file__).resolve().parent
     sys.path.insert(0, str(here.parent / "integration"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what is under way is cleaned up
     worker = Worker(*sys.argv[1:])
     import cases
     try:

@@ -7,6 +7,7 @@
 #include "attempt_search.h"
 #include "ebb/base/files.h"
 #include "ebb/process/cgroup.h"
+#include "ebb/process/leader_note.h"
 #include "launch_plan.h"
 #include "releases.h"
 
@@ -198,8 +199,12 @@ void Attempt::run_releases(const engine::act::Release& release) {
                                      const Listener& listener) { return processes->owns(listener); }),
               kPortLimit);
   }
-  if (ipc_)
+  if (ipc_) {
     ipc_->pids.insert(ipc_->pids.end(), processes_->remembered().begin(), processes_->remembered().end());
+    // Nobody may have been left to tell.
+    const auto leader = process::noted_leader(context_.attempt_folder(id_).string());
+    if (leader) ipc_->pids.push_back(*leader);
+  }
   if (ipc_ && !ipc_->pids.empty()) {
     ipc_->ended = context_.clock.wall();
     scope.add(ipc_release(std::move(*ipc_)), kIpcLimit);
@@ -284,7 +289,7 @@ void Attempt::adopt(const std::string& boot, model::JobState state, std::optiona
       ipc_->attempt = id_;
       ipc_->uid = job_->surroundings.uid;
       ipc_->started = places_made_at(context_, id_).value_or(job_->submitted_at);
-      if (leader) ipc_->pids = {*leader};  // nobody may be left to tell
+      if (leader) ipc_->pids = {*leader};
     }
     // Whoever disowned the job may have had no time to tell its keeper.
     if (!job_->spec.owner_lease) tree_.disown();

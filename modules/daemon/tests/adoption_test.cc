@@ -69,6 +69,34 @@ class Adoption : public testing::DaemonTest {
     EXPECT_FALSE(process::keeper_lives(attempt_dir(id).string()));
     return id;
   }
+  // Ends daemon and keeper when the job has `said` that it made shared memory; the next daemon removes that.
+  void left_without_its_keeper(Submission request, JobState state, const std::filesystem::path& said) {
+    JobId id;
+    pid_t keeper = -1;
+    with_daemon(
+        [&](Daemon& daemon) -> Task<void> {
+          const Caller who = caller(daemon);
+          id = (co_await daemon.submit(who, std::move(request)))->job.id;
+          (void)co_await in_state(daemon, who, id, state);
+          const BootTime deadline = BootClock::now() + 20s;
+          while (!std::filesystem::exists(said) && BootClock::now() < deadline) {
+            (void)co_await daemon.changed(who, id, state, 20ms);
+          }
+          keeper = keeper_of(id);
+        },
+        true);
+    ASSERT_GT(keeper, 0);
+    ::kill(keeper, SIGKILL);
+    ::waitpid(keeper, nullptr, 0);
+    with_daemon([&](Daemon& daemon) -> Task<void> {
+      const model::Report report = co_await ended(daemon, caller(daemon), id);
+      std::optional<std::int64_t> swept;
+      for (const model::ReleaseRecord& release : report.releases) {
+        if (release.kind == model::ReleaseKind::ipc) swept = release.count;
+      }
+      EXPECT_EQ(swept, 1) << model::json_text(report);
+    });
+  }
 };
 
 TEST_F(Adoption, ANewDaemonAdoptsWhatAnEarlierOneLeftRunning) {
@@ -287,28 +315,16 @@ std::optional<std::int64_t> swept_ipc(const model::Report& report) {
   return std::nullopt;
 }
 
+// In both states: only of one that is running the journal has the leader's number.
 TEST_F(Adoption, SharedMemoryGoesWithAnAttemptWhoseKeeperDiedBesideTheDaemon) {
-  JobId id;
-  pid_t keeper = -1;
-  with_daemon(
-      [&](Daemon& daemon) -> Task<void> {
-        const Caller who = caller(daemon);
-        Submission request = job(makes_shared_memory(folder_ / "made", "0"));
-        request.request.share_ipc = true;
-        id = (co_await daemon.submit(who, std::move(request)))->job.id;
-        (void)co_await in_state(daemon, who, id, JobState::running);
-        keeper = keeper_of(id);
-      },
-      true);
-  ASSERT_GT(keeper, 0);
-  const BootTime deadline = BootClock::now() + 20s;
-  while (!std::filesystem::exists(folder_ / "made") && BootClock::now() < deadline) std::this_thread::yield();
-  ::kill(keeper, SIGKILL);
-  ::waitpid(keeper, nullptr, 0);
-  with_daemon([&](Daemon& daemon) -> Task<void> {
-    const model::Report report = co_await ended(daemon, caller(daemon), id);
-    EXPECT_EQ(swept_ipc(report), 1) << model::json_text(report);
-  });
+  for (const JobState state : {JobState::starting, JobState::running}) {
+    SCOPED_TRACE(model::name_of(state));
+    const std::filesystem::path said = folder_ / std::string("made-" + std::string(model::name_of(state)));
+    std::vector<std::string> command = makes_shared_memory(said, "0");
+    Submission request = state == JobState::starting ? unready(command) : job(command);
+    request.request.share_ipc = true;
+    left_without_its_keeper(std::move(request), state, said);
+  }
 }
 
 // That the job had begun was not on disk yet when the daemon died: it began long before the next one learns

@@ -58,6 +58,8 @@ class Tree {
   void remove_groups();
 
   [[nodiscard]] pid_t init_pid() const noexcept { return spec_.tiers.pidns ? child_pid_ : 0; }
+  /// The leader where it is the keeper's own child, before it has executed anything; else 0.
+  [[nodiscard]] pid_t child_leader() const noexcept { return spec_.tiers.pidns ? 0 : child_pid_; }
   [[nodiscard]] bool uses_children() const noexcept { return !spec_.tiers.pidns; }
   [[nodiscard]] std::string kill_action() const;
   [[nodiscard]] std::string verified_by() const;

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+
+namespace ebb::process {
+
+// The file `leader` in an attempt's folder: the number of its leader, which a keeper notes where the attempt
+// shares the machine's IPC. What the leader made there is known by that number, to whoever finds neither the
+// keeper nor anybody who had heard from it.
+
+/// Without a note, what the attempt leaves may not be known for its own; so a failure is not told.
+void note_leader(int attempt_folder, pid_t leader) noexcept;
+[[nodiscard]] std::optional<pid_t> noted_leader(const std::string& attempt_dir);
+
+}  // namespace ebb::process
