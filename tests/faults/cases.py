@@ -164,7 +164,7 @@ def _effect(case, role, sig, found):
     elif role == "nvml" and sig == "HOLD":
         # Two bounded questions to a driver that does not answer, and the time until it is asked again.
         found.allowance = max(found.allowance, 7)
-    elif role == "nursery" and dies and case.transition in ("keeper-started",) or case.is_random and role == "nursery":
+    elif role == "nursery" and dies and case.phase in ("start", "random"):
         # Nobody can say whether there is a keeper, so there shall be none.
         return {"start_failed"}, False
     return set(), False

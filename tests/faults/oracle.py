@@ -127,7 +127,7 @@ def _judge_client(client, job):
     if expected is None:
         exit = job.seen["exit"] or {}
         expected = 128 + exit["signal"] if exit.get("signal") else exit.get("code")
-        if expected is None and kind == "start_failed":
+        if kind == "start_failed" and expected not in (126, 127):
             expected = 125
     if client.status != expected:
         yield f"ebb run exits with {client.status}, not {expected}, after {kind}:\n{client.errors}"

@@ -108,6 +108,7 @@ void KeptTree::lost(KeeperSession::Loss how) {
   const bool known = end_ && end_->complete;
   // It may live all the same, stopped or without its connection, and would go on holding the locks.
   const bool may_live = !keeper_.reaped() && (!known || how != KeeperSession::Loss::exited);
+  if (!known) processes_->remember();  // with the keeper its leader dies
   if (may_live && !keeper_.kill()) process::kill_keeper(folder_);
   if (std::exchange(foreign_, false)) calls_.no_keeper();
   if (!known) {
@@ -123,7 +124,6 @@ void KeptTree::lost(KeeperSession::Loss how) {
 
 void KeptTree::kill(KeeperLoss loss) {
   if (lost_) return;
-  processes_->remember();
   LostTree::Tree tree{.attempt = id_,
                       .cgroup = processes_->cgroup(),
                       .init = std::move(init_pidfd_),
