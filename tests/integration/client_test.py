@@ -3,6 +3,7 @@ that does not answer, a keeper that is killed."""
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import unittest
 
