@@ -150,13 +150,15 @@ class Broken(harness.Case):
         return job is not None and os.path.exists(f"/proc/{job['pid']}")
 
     def check_recovery(self, d, running, says="jobs stay with their keepers"):
-        """The daemon has ended or ends, in time; its jobs have not, and the next one takes them up."""
+        """The daemon has ended or ends, in time; its jobs have not. Then there is another one."""
         self.assertEqual(d.process.wait(30), 1)
         self.assertRegex(d.output(), says)
         self.assertNotIn("nothing is left behind", d.output())
         self.assertTrue(self.lives(running))
         self.flag.unlink()
         d.start()
+
+    def check_adoption(self, d, running):
         d.wait_state(running["id"], "running")
         again = wait_for(lambda: (lambda job: job if job["pid"] else None)(d.job(running["id"])), what="its keeper's answer")
         self.assertEqual((again["pid"], again["attempt"]), (running["pid"], 1))
@@ -172,6 +174,7 @@ class Broken(harness.Case):
         self.assertNotEqual(refused.returncode, 0)
         self.assertEqual(refused.stdout, "", "nobody was told that it was accepted")
         self.check_recovery(d, running)
+        self.check_adoption(d, running)
 
     def test_a_disk_that_never_answers_again_does_not_hold_up_the_end(self):
         d = self.broken_daemon(how="hangs")
@@ -180,6 +183,10 @@ class Broken(harness.Case):
         d.signal(signal.SIGTERM)
         self.check_recovery(
             d, running, r"1 job has not ended.*has not taken a write to \S+/ebb.db within 15 s.*stays with its keeper")
+        # That it was to stop had been written, only never confirmed; the next daemon reads it and ends the job.
+        ended = d.wait_state(running["id"])
+        self.assertEqual((ended["state"], ended["reason"]["kind"], ended["attempt"]), ("cancelled", "daemon_stopped", 1))
+        self.assertTrue(d.report(running["id"])["complete"])
 
     def test_nor_one_that_hung_at_a_submission_while_jobs_are_kept(self):
         d = self.broken_daemon(how="hangs", args=["--on-stop", "keep"])
@@ -191,6 +198,7 @@ class Broken(harness.Case):
         wait_for(lambda: self.flag.stat().st_size, what="the write that hangs")
         d.signal(signal.SIGTERM)
         self.check_recovery(d, running, r"could not be written down: .* within 15 s")
+        self.check_adoption(d, running)
 
     def test_what_it_logs_has_no_colour_even_on_a_terminal(self):
         main, side = pty.openpty()
@@ -219,6 +227,7 @@ class Broken(harness.Case):
         self.flag.touch()
         go.touch()
         self.check_recovery(d, running)
+        self.check_adoption(d, running)
         self.assertEqual(d.wait_state(ends)["state"], "completed", "its keeper has kept how it ended")
 
 
