@@ -169,7 +169,10 @@ class RunSession {
       const auto response = co_await connection->exchange(request, kSubmitDeadline);
       if (!response && response.error().code == Errc::unavailable) {
         if (!sought_until) sought_until = BootClock::now() + kServerSought;
-        if (BootClock::now() < *sought_until) continue;
+        if (BootClock::now() < *sought_until) {
+          co_await rest(context_.io, backoff.next());
+          continue;
+        }
       }
       answer_.emplace(read_submission(response, std::move(*connection)));
       if (*answer_) id_ = (*answer_)->job.id.str();
