@@ -25,10 +25,9 @@ void Attempt::happen(const Happening& happening) {
     case What::release_done:
       return report();
     case What::gpu_watch:
+      watching_ = false;
       look_at_quarantined();
-      watching_ = !quarantine_.empty();
-      if (watching_) later(5s, What::gpu_watch);
-      return;
+      return watch_quarantined();
     case What::answer_late:
       if (happening.detail != answer_turn_ || unanswered_ == 0) return;
       expect_nothing();
@@ -118,6 +117,11 @@ void Attempt::tree_ended(engine::Ended event) {
 void Attempt::emptied() {
   if (keeper_ >= 0 && linked_) world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
   look_at_quarantined();
+  if (world_.plan.mutant != Mutant::looks_once) watch_quarantined();
+}
+
+void Attempt::watch_quarantined() {
+  if (!quarantine_.empty() && !std::exchange(watching_, true)) later(5s, What::gpu_watch);
 }
 
 void Attempt::release(const engine::act::Release& release) {
@@ -141,7 +145,7 @@ void Attempt::finish() {
   }
   if (!world_.daemon.step()) return;
   if (end_->complete && linked_) world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
-  if (!quarantine_.empty() && !std::exchange(watching_, true)) later(5s, What::gpu_watch);
+  watch_quarantined();
 }
 
 // ---- recovery

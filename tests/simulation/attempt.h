@@ -77,6 +77,7 @@ class Attempt {
   void gpu_release(std::size_t index);
   void report();
   void look_at_quarantined();
+  void watch_quarantined();
 
   World& world_;
   int place_;

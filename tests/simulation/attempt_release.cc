@@ -13,6 +13,7 @@ using model::ReleaseKind;
 using Verdict = Machine::Verdict;
 
 constexpr Duration kGpuLimit = 10s;
+const std::vector<model::OutsideUse> kUse = {{1, "root", 100}}, kNoUse = {};
 
 model::ReleaseRecord record_of(ReleaseKind kind, int id) {
   model::ReleaseRecord record;
@@ -109,7 +110,7 @@ void Attempt::look_at_quarantined() {
     if (world_.plan.mutant == Mutant::forgets_quarantine) continue;
     const bool outside = verdict == Verdict::outside;
     tell(engine::DeviceChanged{false, id, outside ? model::DeviceState::outside : model::DeviceState::free,
-                               "looked", {}});
+                               "looked", outside ? kUse : kNoUse});
   }
 }
 

@@ -113,7 +113,7 @@ void Clients::told(int number, int job) {
   client.given_up = false;
   Random& random = world_.random;
   if (client.program.owner_lease) plan(number, random.between(100us, 100ms), Act::connect);
-  if (world_.calm) return client.program.hangs ? plan(number, 20s, Act::cancel) : void();
+  if (world_.calm) return;
   if (world_.plan.has(Fault::cancel) && random.chance(2)) {
     const int times = random.number(1, 3);
     for (int i = 0; i < times; ++i) plan(number, random.between(0us, random.chance(2) ? 50ms : 30s), Act::cancel);
@@ -150,9 +150,6 @@ void Clients::act(int number, Act act) {
   const bool up = world_.daemon.alive();
   if (act == Act::cancel || act == Act::hurry) {
     if (up) world_.daemon.cancel(client.job, act == Act::hurry || world_.random.chance(4) ? Duration(0) : client.program.grace);
-    // What hangs is cancelled until it is over.
-    const Row* const row = world_.disk.find(id);
-    if (world_.calm && row != nullptr && !row->report) plan(number, 30s, Act::cancel);
     return;
   }
   if (client.gone || !client.program.owner_lease) return;
@@ -199,7 +196,6 @@ void Clients::calm() {
   for (int number = 0; number < static_cast<int>(clients_.size()); ++number) {
     const Client& client = at(number);
     if (client.job < 0) continue;
-    if (client.program.hangs) plan(number, 1s, Act::cancel);
     if (client.program.owner_lease && !client.gone) plan(number, 1ms, Act::connect);
     plan(number, 1ms, Act::resume);
   }

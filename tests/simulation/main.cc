@@ -13,11 +13,12 @@ using namespace ebb::simulation;
 
 constexpr const char* kUsage =
     "usage: tests/simulation/run [--seeds N] [--first S] [--trace] [--without FAULT,…] [--jobs N]\n"
-    "                            [--mutant NAME] [--keep-going]\n"
+    "                            [--mutant NAME] [--mutants] [--keep-going]\n"
     "Plays N histories (100000 by default) from seed S (1) and prints one JSON line; exit 1 on any violation.\n"
     "  --trace       tells the story of each seed: for one seed\n"
     "  --without     leaves kinds of faults out; --jobs has that many clients at most\n"
     "  --mutant      puts an error into the simulated shell, which the oracle should find\n"
+    "  --mutants     puts each of them in, and says after how many seeds it is found; exit 1 where one is not\n"
     "  --keep-going  does not stop at the tenth violation\n"
     "Example: tests/simulation/run --first 4711 --seeds 1 --trace\n";
 // Of so many seeds one is played twice: the same seed must give the same history.
@@ -28,6 +29,7 @@ struct Arguments {
   std::uint64_t seeds = 100'000;
   std::uint64_t first = 1;
   bool keep_going = false;
+  bool mutants = false;
   Options options;
 };
 
@@ -53,6 +55,10 @@ std::optional<Arguments> parse(int argc, char** argv) {
     const std::string_view option = argv[i];
     if (option == "--trace") {
       arguments.options.trace = true;
+      continue;
+    }
+    if (option == "--mutants") {
+      arguments.mutants = true;
       continue;
     }
     if (option == "--keep-going") {
@@ -83,6 +89,24 @@ void show(std::uint64_t seed, const std::string& violation, const Options& optio
   std::fprintf(stderr, "  smaller:   %s\n", command_for(seed, small).c_str());
 }
 
+// An oracle that never fails proves nothing: each error must be found within `seeds` histories.
+int find_mutants(const Arguments& arguments) {
+  int missed = 0;
+  for (std::size_t number = 1; number < kMutants; ++number) {
+    Options options = arguments.options;
+    options.mutant = static_cast<Mutant>(number);
+    std::uint64_t seeds = 0;
+    std::string violation;
+    while (violation.empty() && seeds < arguments.seeds)
+      violation = simulate(arguments.first + seeds++, options).violation;
+    if (violation.empty()) ++missed;
+    std::printf("%-20s %s after %llu seeds%s%s\n", std::string(name_of(options.mutant)).c_str(),
+                violation.empty() ? "NOT FOUND" : "found", static_cast<unsigned long long>(seeds),
+                violation.empty() ? "" : ": ", violation.substr(0, 120).c_str());
+  }
+  return missed == 0 ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -95,6 +119,7 @@ int main(int argc, char** argv) {
     std::fputs(kUsage, stderr);
     return 2;
   }
+  if (arguments->mutants) return find_mutants(*arguments);
   const auto began = std::chrono::steady_clock::now();
   const auto seconds = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();

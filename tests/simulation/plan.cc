@@ -15,7 +15,7 @@ constexpr std::array<std::string_view, kFaults> kFaultNames = {
 constexpr std::array<std::string_view, kMutants> kMutantNames = {
     "none",          "frees_early",  "starts_early", "forgets_keepers", "answers_early",
     "drops_stops",   "never_ticks",  "drops_failed", "forgets_keys",    "skips_checks",
-    "hides_survivors", "keeps_locks", "overtakes",   "reports_again",   "forgets_quarantine"};
+    "hides_survivors", "keeps_locks", "overtakes",   "reports_again",   "forgets_quarantine", "looks_once"};
 
 template <typename Enum, std::size_t N>
 std::optional<Enum> find(const std::array<std::string_view, N>& names, std::string_view name) {

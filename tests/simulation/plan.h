@@ -55,8 +55,9 @@ enum class Mutant : std::uint8_t {
   overtakes,            ///< the engine is told a longer limit for overtaking than was configured
   reports_again,        ///< recovery restores what has ended
   forgets_quarantine,   ///< a GPU that comes free is not told
+  looks_once,           ///< after a start, a quarantined GPU is looked at once only
 };
-inline constexpr std::size_t kMutants = 15;
+inline constexpr std::size_t kMutants = 16;
 [[nodiscard]] std::string_view name_of(Mutant mutant);
 [[nodiscard]] std::optional<Mutant> mutant_named(std::string_view name);
 

@@ -27,7 +27,7 @@ struct Oracle::Availability {
   }
 };
 
-// What is known of each device is the engine's word, which check_devices() has compared; who has it is ours.
+// What is known of each device is the engine's word; who has it is ours.
 void Oracle::check_queue(const engine::Actions& actions) {
   const auto waits = [](const Live& live) { return !live.active && !live.acquiring; };
   Availability free, reach;
@@ -37,7 +37,9 @@ void Oracle::check_queue(const engine::Actions& actions) {
   for (const auto& gpu : devices.gpus) {
     if (is_held(gpu.state) != claims_.contains({false, gpu.id})) return fail("gpu " + std::to_string(gpu.id) + " lies");
     if (gpu.state == DeviceState::free) free.gpus.push_back(gpu.id);
-    if (!strange(gpu.state)) reach.gpus.push_back(gpu.id);
+    // One that is used from outside besides will not be free when its lease ends.
+    const bool shared = gpu.outside && !gpu.outside->empty();
+    if (!strange(gpu.state) && !shared) reach.gpus.push_back(gpu.id);
   }
   for (const auto& port : devices.ports) {
     if (is_held(port.state) != claims_.contains({true, port.port}))

@@ -5,6 +5,9 @@
 
 // Start-up is recovery: modules/daemon/src/startup.cc.
 namespace ebb::simulation {
+namespace {
+const std::vector<model::OutsideUse> kUse = {{1, "root", 100}}, kNoUse = {};
+}
 
 void Daemon::start() {
   alive_ = true;
@@ -75,21 +78,27 @@ void Daemon::recover() {
     found.attempt->adopt(found.boot, found.state);
   }
   apply(engine::RestoreDone{});
+  unawaited_.clear();
+  for (const QuarantineRow& row : world_.disk.quarantined()) {
+    const bool awaited = std::ranges::any_of(attempts_, [&](const Attempt& one) { return one.quarantines(row.gpu); });
+    if (!awaited) unawaited_.push_back(row.gpu);
+  }
   look_at_quarantined();
 }
 
 // What held a GPU back may have gone while no daemon ran.
 void Daemon::look_at_quarantined() {
   if (!alive_) return;
-  for (const QuarantineRow& row : world_.disk.quarantined()) {
-    const bool awaited = std::ranges::any_of(attempts_, [&](const Attempt& one) { return one.quarantines(row.gpu); });
-    if (awaited) continue;
-    const auto verdict = world_.machine.look(world_.machine.device(false, row.gpu), std::nullopt);
-    if (verdict != Machine::Verdict::free && verdict != Machine::Verdict::outside) continue;
+  std::erase_if(unawaited_, [this](int id) {
+    const auto verdict = world_.machine.look(world_.machine.device(false, id), std::nullopt);
+    if (verdict != Machine::Verdict::free && verdict != Machine::Verdict::outside) return false;
     const bool outside = verdict == Machine::Verdict::outside;
-    tell(engine::DeviceChanged{false, row.gpu, outside ? model::DeviceState::outside : model::DeviceState::free,
-                               "looked", {}});
-  }
+    tell(engine::DeviceChanged{false, id, outside ? model::DeviceState::outside : model::DeviceState::free,
+                               "looked", outside ? kUse : kNoUse});
+    return true;
+  });
+  if (!unawaited_.empty() && alive_ && world_.plan.mutant != Mutant::looks_once)
+    world_.scheduler.after(std::chrono::seconds(5), What::quarantine_look, world_.life);
 }
 
 }  // namespace ebb::simulation

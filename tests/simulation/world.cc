@@ -129,6 +129,8 @@ void World::happen(const Happening& happening) {
       return;
     case What::faults_stop:
       return stop_faults();
+    case What::hanging_is_cancelled:
+      return cancel_hanging();
     default:
       if (happening.what < What::disk_done) return daemon.happen(happening);
       return keepers.happen(happening);
@@ -159,6 +161,14 @@ void World::stop_faults() {
   keepers.calm();
   daemon.drain(false);
   clients.calm();
+  scheduler.after(1s, What::hanging_is_cancelled);
+}
+
+// Who submitted it may have gone without an answer, so somebody else ends what would not end by itself.
+void World::cancel_hanging() {
+  for (const Row& row : disk.rows())
+    if (!row.report && program(row.job).hangs) daemon.cancel(row.job, program(row.job).grace);
+  scheduler.after(30s, What::hanging_is_cancelled);
 }
 
 bool World::at_rest() const {

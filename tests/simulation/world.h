@@ -76,6 +76,7 @@ struct World {
   void happen(const Happening& happening);
   void plan_faults();
   void stop_faults();
+  void cancel_hanging();
   void reboot();
   void admin_acts(std::int32_t what);
   [[nodiscard]] bool at_rest() const;
