@@ -90,7 +90,10 @@ void Daemon::recover() {
 void Daemon::look_at_quarantined() {
   if (!alive_) return;
   std::erase_if(unawaited_, [this](int id) {
-    const auto verdict = world_.machine.look(world_.machine.device(false, id), std::nullopt);
+    const auto row = std::ranges::find(world_.disk.quarantined(), id, &QuarantineRow::gpu);
+    // A process that its own job left behind is no outsider, though its keeper is gone.
+    const auto attempt = row == world_.disk.quarantined().end() ? std::nullopt : row->attempt;
+    const auto verdict = world_.machine.look(world_.machine.device(false, id), attempt);
     if (verdict != Machine::Verdict::free && verdict != Machine::Verdict::outside) return false;
     const bool outside = verdict == Machine::Verdict::outside;
     tell(engine::DeviceChanged{false, id, outside ? model::DeviceState::outside : model::DeviceState::free,

@@ -19,7 +19,7 @@ void Daemon::submit(int client) {
       return world_.clients.answer(client, row->job);
     }
   }
-  if (world_.jobs.size() >= 60) return refuse();  // of a client that tries for ever
+  if (world_.jobs.size() >= 250) return refuse();  // of a client that tries for ever
   const int job = world_.add_job(client, ++last_seq_);
   const engine::JobInfo& info = world_.jobs[static_cast<std::size_t>(job)].info;
   const auto possible = engine_->check(info);
