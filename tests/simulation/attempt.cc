@@ -45,7 +45,10 @@ void Attempt::happen(const Happening& happening) {
       if (!hunting_ || (end_ && (!empty || end_->complete))) return;
       EndRecord record;
       record.complete = empty;
-      engine::Ended ended{.attempt = id_, .exit = {}, .reason = {model::StopKind::keeper_lost, "daemon", {}}, .exited_at = {}};
+      engine::Ended ended{.attempt = id_,
+                          .exit = {},
+                          .reason = {model::StopKind::keeper_lost, "daemon", {}},
+                          .exited_at = {}};
       ended.exited_at = hunted_since_;
       ended.unanswered = hunted_for_ == Loss::unanswered;
       return over(std::move(record), std::move(ended));
@@ -136,7 +139,9 @@ void Attempt::release(const engine::act::Release& release) {
 
 void Attempt::finish() {
   finished_ = true;
-  const auto kept = [&](const std::pair<bool, int>& device) { return !device.first && quarantine_.contains(device.second); };
+  const auto kept = [&](const std::pair<bool, int>& device) {
+    return !device.first && quarantine_.contains(device.second);
+  };
   const auto held = locks_;
   bool leaves_one = world_.plan.mutant == Mutant::keeps_locks;
   for (const auto& device : held) {

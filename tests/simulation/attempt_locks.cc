@@ -3,7 +3,8 @@
 #include "attempt.h"
 #include "world.h"
 
-// The locks of its leases, and the question to the driver before the lease; modules/daemon/src/attempt_locks.cc.
+// The locks of its leases, and the question to the driver before the lease;
+// modules/daemon/src/attempt_locks.cc.
 namespace ebb::simulation {
 
 using namespace std::chrono_literals;
@@ -30,11 +31,14 @@ void Attempt::take_all() {
 }
 
 void Attempt::acquire() {
-  const auto refuse = [&](bool is_port, int id) { refusals_.push_back({is_port, id, DeviceState::outside, "in use", {}}); };
+  const auto refuse = [&](bool is_port, int id) {
+    refusals_.push_back({is_port, id, DeviceState::outside, "in use", {}});
+  };
   for (const int gpu : leases_.gpus)
     if (!take(false, gpu)) refuse(false, gpu);
   for (const int port : leases_.ports)
-    if (!take(true, port) || world_.machine.port_is_used(world_.machine.device(true, port))) refuse(true, port);
+    if (!take(true, port) || world_.machine.port_is_used(world_.machine.device(true, port)))
+      refuse(true, port);
   if (world_.daemon.step()) verify();
 }
 

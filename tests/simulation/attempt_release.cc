@@ -81,10 +81,11 @@ void Attempt::report() {
   report.releases = records_;
   report.complete = end_->complete;
   for (model::ReleaseRecord& record : report.releases) {
-    if (record.kind != ReleaseKind::gpu) continue;
+    if (record.kind != ReleaseKind::gpu || end_->complete) continue;
     // A process that outlived the kill may come back to any GPU of the attempt.
-    if (!end_->complete && record.outcome == Outcome::released &&
-        world_.plan.mutant != Mutant::hides_survivors) {
+    if (world_.plan.mutant == Mutant::hides_survivors) {
+      record.outcome = Outcome::released;
+    } else if (record.outcome == Outcome::released) {
       record.outcome = Outcome::quarantined;
       record.error = "survivors";
     }

@@ -64,7 +64,8 @@ void Attempt::hears(const Message& message) {
     };
     const Keeper& keeper = world_.keepers[keeper_];
     for (const int gpu : keeper.leases.gpus)
-      take_over(false, gpu, std::ranges::count(leases_.gpus, gpu) > 0 && (!finished_ || quarantine_.contains(gpu)));
+      take_over(false, gpu,
+                std::ranges::count(leases_.gpus, gpu) > 0 && (!finished_ || quarantine_.contains(gpu)));
     for (const int port : keeper.leases.ports) take_over(true, port, !finished_);
     return;
   }

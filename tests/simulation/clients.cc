@@ -92,13 +92,13 @@ void Clients::send(int number) {
   } else {
     client.given_up = true;  // unless an answer comes
   }
-  if (client.program.owner_lease && world_.strikes(Fault::owner, 6)) plan(number, world_.random.between(1ms, 1s), Act::exit);
+  if (client.program.owner_lease && world_.strikes(Fault::owner, 6))
+    plan(number, world_.random.between(1ms, 1s), Act::exit);
 }
 
 void Clients::answer(int client, int job) {
   const bool lost = world_.strikes(Fault::network, 4);
-  if (!lost)
-    world_.scheduler.after(world_.random.between(50us, 20ms), What::answer_arrives, 0, client, job);
+  if (!lost) world_.scheduler.after(world_.random.between(50us, 20ms), What::answer_arrives, 0, client, job);
 }
 
 void Clients::told(int number, int job) {
@@ -116,12 +116,14 @@ void Clients::told(int number, int job) {
   if (world_.calm) return;
   if (world_.plan.has(Fault::cancel) && random.chance(2)) {
     const int times = random.number(1, 3);
-    for (int i = 0; i < times; ++i) plan(number, random.between(0us, random.chance(2) ? 50ms : 30s), Act::cancel);
+    for (int i = 0; i < times; ++i)
+      plan(number, random.between(0us, random.chance(2) ? 50ms : 30s), Act::cancel);
   }
   if (!world_.plan.has(Fault::owner) || !client.program.owner_lease) return;
   const int times = random.number(0, 4);
   for (int i = 0; i < times; ++i) {
-    const auto act = static_cast<Act>(random.number(static_cast<int>(Act::connect), static_cast<int>(Act::disown)));
+    const auto act =
+        static_cast<Act>(random.number(static_cast<int>(Act::connect), static_cast<int>(Act::disown)));
     plan(number, random.between(0us, 40s), act == Act::exit && random.chance(2) ? Act::drop : act);
   }
 }
@@ -136,7 +138,8 @@ void Clients::act(int number, Act act) {
     for (int job = 0; job < static_cast<int>(world_.jobs.size()); ++job) {
       if (world_.jobs[static_cast<std::size_t>(job)].client != number) continue;
       if (!client.local) {
-        world_.daemon.owner_is(job, engine::OwnerDisconnected{world_.jobs[static_cast<std::size_t>(job)].info.id, {}});
+        world_.daemon.owner_is(
+            job, engine::OwnerDisconnected{world_.jobs[static_cast<std::size_t>(job)].info.id, {}});
         continue;
       }
       world_.oracle.may_end(job, model::StopKind::owner_lost);
@@ -149,7 +152,9 @@ void Clients::act(int number, Act act) {
   const JobId id = world_.jobs[static_cast<std::size_t>(client.job)].info.id;
   const bool up = world_.daemon.alive();
   if (act == Act::cancel || act == Act::hurry) {
-    if (up) world_.daemon.cancel(client.job, act == Act::hurry || world_.random.chance(4) ? Duration(0) : client.program.grace);
+    if (up)
+      world_.daemon.cancel(client.job,
+                           act == Act::hurry || world_.random.chance(4) ? Duration(0) : client.program.grace);
     return;
   }
   if (client.gone || !client.program.owner_lease) return;
@@ -188,7 +193,8 @@ void Clients::act(int number, Act act) {
 // Their streams end; whoever lives comes back.
 void Clients::daemon_dies() {
   for (int number = 0; number < static_cast<int>(clients_.size()); ++number) {
-    if (std::exchange(at(number).connected, false)) plan(number, world_.random.between(100ms, 2s), Act::connect);
+    if (std::exchange(at(number).connected, false))
+      plan(number, world_.random.between(100ms, 2s), Act::connect);
   }
 }
 
@@ -202,9 +208,8 @@ void Clients::calm() {
 }
 
 bool Clients::content() const {
-  return std::ranges::all_of(clients_, [](const Client& client) {
-    return client.job >= 0 || client.gone || client.given_up;
-  });
+  return std::ranges::all_of(
+      clients_, [](const Client& client) { return client.job >= 0 || client.gone || client.given_up; });
 }
 
 }  // namespace ebb::simulation

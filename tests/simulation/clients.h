@@ -50,12 +50,12 @@ class Clients {
   struct Client {
     Program program;
     bool has_key = false;
-    bool local = false;    ///< over the socket: the daemon and the keeper can watch its process
-    bool gone = false;     ///< its process has exited
+    bool local = false;  ///< over the socket: the daemon and the keeper can watch its process
+    bool gone = false;   ///< its process has exited
     bool given_up = false;
-    int job = -1;          ///< that it was told
+    int job = -1;  ///< that it was told
     bool connected = false;
-    Moment seen{};         ///< its last sign of life on the owner's stream
+    Moment seen{};  ///< its last sign of life on the owner's stream
   };
   [[nodiscard]] const Client& at(int client) const { return clients_[static_cast<std::size_t>(client)]; }
   [[nodiscard]] Client& at(int client) { return clients_[static_cast<std::size_t>(client)]; }

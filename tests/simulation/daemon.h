@@ -101,7 +101,7 @@ class Daemon {
   Pending gathering_;
   std::optional<Pending> committing_;
   bool disk_error_ = false;
-  std::deque<Attempt> attempts_;        // of this life; those that are over stay
+  std::deque<Attempt> attempts_;                // of this life; those that are over stay
   std::vector<std::pair<JobId, int>> current_;  // places of those that the shell knows
   std::vector<Watched> watches_;
   std::int32_t watch_number_ = 0;

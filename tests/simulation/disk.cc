@@ -43,7 +43,8 @@ void Disk::happen(const Happening& happening) {
   }
   if (happening.epoch != turn_ || !busy_) return;
   auto outcome = Outcome::done;
-  if (world_.strikes(Fault::bad_disk, 6)) outcome = world_.random.chance(6) ? Outcome::fatal : Outcome::failed;
+  if (world_.strikes(Fault::bad_disk, 6))
+    outcome = world_.random.chance(6) ? Outcome::fatal : Outcome::failed;
   // After an fsync that failed nobody knows what is there.
   const bool there = outcome == Outcome::done || (outcome == Outcome::fatal && world_.random.chance(2));
   if (world_.trace.on() && outcome != Outcome::done)
@@ -75,7 +76,8 @@ void Disk::write_all(const std::vector<Waiting>& transaction) {
 void Disk::apply(const Write& write) {
   const auto* added = std::get_if<AddJob>(&write);
   if (added == nullptr) return apply(std::get<engine::Record>(write));
-  rows_.push_back({.job = added->job, .info = added->info, .has_key = added->has_key, .attempt = {}, .report = {}});
+  rows_.push_back(
+      {.job = added->job, .info = added->info, .has_key = added->has_key, .attempt = {}, .report = {}});
   last_seq_ = std::max(last_seq_, added->info.seq);
   world_.oracle.job_on_disk(*added);
 }

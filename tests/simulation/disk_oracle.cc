@@ -29,8 +29,8 @@ void Oracle::on_disk(const engine::Record& record) {
     const auto lease = [&](bool is_port, int id) {
       const auto [other, is_new] = leased_.emplace(DeviceKey{is_port, id}, added->attempt);
       if (!is_new)
-        fail((is_port ? "port " : "gpu ") + std::to_string(id) + " is leased to " + other->second.str() + " and to " +
-             added->attempt.str());
+        fail((is_port ? "port " : "gpu ") + std::to_string(id) + " is leased to " + other->second.str() +
+             " and to " + added->attempt.str());
     };
     for (const int gpu : added->leases.gpus) lease(false, gpu);
     for (const int port : added->leases.ports) lease(true, port);
@@ -48,15 +48,18 @@ void Oracle::on_disk(const engine::Record& record) {
   } else if (const auto* lifted = std::get_if<QuarantineLifted>(&record)) {
     for (const Keeper& keeper : world_.keepers.all()) {
       const bool uses = std::ranges::count(keeper.leases.gpus, lifted->gpu) > 0;
-      const bool is_lessee = leased_.contains({false, lifted->gpu}) && leased_.at({false, lifted->gpu}) == keeper.attempt;
+      const bool is_lessee =
+          leased_.contains({false, lifted->gpu}) && leased_.at({false, lifted->gpu}) == keeper.attempt;
       if (uses && !is_lessee && (keeper.tree.leader || keeper.tree.others))
-        fail("gpu " + std::to_string(lifted->gpu) + " leaves its quarantine, and " + keeper.attempt.str() + " uses it");
+        fail("gpu " + std::to_string(lifted->gpu) + " leaves its quarantine, and " + keeper.attempt.str() +
+             " uses it");
     }
   }
 }
 
 void Oracle::free_leases(Facts& of, AttemptId attempt) {
-  if (!of.leases || of.attempt != attempt.number) return fail("attempt " + attempt.str() + " had no leases on disk");
+  if (!of.leases || of.attempt != attempt.number)
+    return fail("attempt " + attempt.str() + " had no leases on disk");
   for (const int gpu : of.leases->gpus) leased_.erase({false, gpu});
   for (const int port : of.leases->ports) leased_.erase({true, port});
   leased_memory_ -= of.leases->memory_bytes;

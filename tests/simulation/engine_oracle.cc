@@ -30,7 +30,8 @@ void Oracle::applied(const engine::Event& event, const engine::Actions& actions)
   follow(event);
   for (const engine::Record& record : actions.records) {
     trace.mix(mark_of(record));
-    if (trace.on() && !std::holds_alternative<engine::record::Note>(record)) world_.say("          " + text_of(record));
+    if (trace.on() && !std::holds_alternative<engine::record::Note>(record))
+      world_.say("          " + text_of(record));
     follow(record);
   }
   for (const engine::Act& act : actions.now) {
@@ -81,7 +82,12 @@ void Oracle::follow(const engine::Event& event) {
   const auto enter = [&](const engine::JobInfo& info) -> Live& {
     const auto key = [](const Live& live) { return std::pair(-live.info.priority, live.info.seq); };
     const auto place = std::ranges::lower_bound(live_, std::pair(-info.priority, info.seq), {}, key);
-    return *live_.insert(place, Live{.info = info, .alone_since = world_.now(), .leases = {}, .perhaps_first = {}, .surely_first = {}});
+    return *live_.insert(place, Live{.info = info,
+                                     .alone_since = world_.now(),
+                                     .told_so = {},
+                                     .leases = {},
+                                     .perhaps_first = {},
+                                     .surely_first = {}});
   };
   if (const auto* restored = std::get_if<engine::Restored>(&event)) {
     Live& live = enter(restored->job);
@@ -94,7 +100,8 @@ void Oracle::follow(const engine::Event& event) {
   } else if (std::holds_alternative<engine::RestoreDone>(event)) {
     restoring_ = false;
     for (const Row& row : world_.disk.rows())
-      if (!row.report && !world_.daemon.engine().find(row.info.id)) fail("job " + row.info.id.str() + " is lost");
+      if (!row.report && !world_.daemon.engine().find(row.info.id))
+        fail("job " + row.info.id.str() + " is lost");
   } else if (const auto* acquired = std::get_if<engine::Acquired>(&event)) {
     for (Live& live : live_) {
       if (live.info.id != acquired->attempt.job || !live.acquiring) continue;
@@ -124,6 +131,7 @@ void Oracle::owner_event(const engine::Event& event) {
     with(gone->job, [&](Live& live) {
       if (!std::exchange(live.connected, false)) return;
       live.alone_since = gone->since ? world_.moment(*gone->since) : world_.now();
+      live.told_so = world_.now();
     });
   } else if (const auto* suspended = std::get_if<engine::OwnerSuspended>(&event)) {
     with(suspended->job, [](Live& live) { live.suspended = true; });
@@ -189,7 +197,8 @@ void Oracle::follow(const engine::Act& act) {
   } else if (const auto* watch = std::get_if<Watch>(&act)) {
     if (!watched_.emplace(watch->is_port, watch->id).second) fail("a device is watched twice");
   } else if (const auto* unwatch = std::get_if<Unwatch>(&act)) {
-    if (watched_.erase({unwatch->is_port, unwatch->id}) == 0) fail("a device is unwatched that nobody watches");
+    if (watched_.erase({unwatch->is_port, unwatch->id}) == 0)
+      fail("a device is unwatched that nobody watches");
   }
 }
 
@@ -201,9 +210,23 @@ void Oracle::check_views() {
   for (const Live& live : live_) {
     const auto view = engine.find(live.info.id);
     if (!view) return fail("job " + live.info.id.str() + " is lost");
-    if (view->state >= JobState::completed) return fail("job " + live.info.id.str() + " is live in a last state");
+    if (view->state >= JobState::completed)
+      return fail("job " + live.info.id.str() + " is live in a last state");
     if ((view->state != JobState::queued) != live.active)
       return fail("job " + live.info.id.str() + " is in another state than it was brought to");
+    if (!view->stop_reason && view->state != JobState::releasing) {
+      // What is due by time comes soon after it; a job without an owner is known since `alone_since`.
+      using namespace std::chrono_literals;
+      const Moment now = world_.now();
+      const bool alone = live.info.owner_lease && !live.connected && !live.suspended;
+      if (alone && now > std::max(live.alone_since + *live.info.owner_lease, live.told_so) + 1s)
+        return fail("job " + live.info.id.str() + " goes on, and its owner has gone");
+      const Facts& of = facts(live.info.id);
+      const bool limited = view->state == JobState::running && live.info.time && !live.info.owner_lease;
+      if (limited && of.executed > 0 &&
+          now > std::max(of.executed_at + *live.info.time, live.alone_since) + 30s)
+        return fail("job " + live.info.id.str() + " goes on, and its time has passed");
+    }
     if (live.active || live.acquiring) {
       ++occupied;
       memory += live.leases.memory_bytes;

@@ -127,7 +127,8 @@ void Keepers::write_record(int number, bool complete) {
   keeper.recorded = true;
   keeper.phase = complete ? Phase::at_end : Phase::stuck;
   if (world_.trace.on())
-    world_.say("the keeper of " + keeper.attempt.str() + (complete ? " writes its record" : " tells of survivors"));
+    world_.say("the keeper of " + keeper.attempt.str() +
+               (complete ? " writes its record" : " tells of survivors"));
   (void)send(number, {.kind = Message::Kind::ended, .record = keeper.record});
 }
 

@@ -146,7 +146,8 @@ void Keepers::execute(int number) {
   if (world_.trace.on()) world_.say("the command of " + keeper.attempt.str() + " is executed");
   world_.oracle.executed(keeper);
   if (!program.hangs) world_.scheduler.after(program.runs, What::leader_exits, 0, number);
-  if (program.stuck) world_.scheduler.at(world_.plan.unstuck - program.unstuck_before, What::tree_unstuck, 0, number);
+  if (program.stuck)
+    world_.scheduler.at(world_.plan.unstuck - program.unstuck_before, What::tree_unstuck, 0, number);
   look(number);
 }
 

@@ -81,8 +81,8 @@ void Machine::outsider_comes(bool is_port, std::size_t index) {
   device.outside = true;
   device.outside_since = world_.now();
   if (world_.trace.on())
-    world_.say(std::string(neighbour ? "a neighbour" : "a stranger") + " takes " + (is_port ? "port " : "gpu ") +
-               std::to_string(device.id));
+    world_.say(std::string(neighbour ? "a neighbour" : "a stranger") + " takes " +
+               (is_port ? "port " : "gpu ") + std::to_string(device.id));
   world_.scheduler.after(world_.random.between(10ms, 30s), What::outsider_goes, 0,
                          static_cast<std::int32_t>(index), is_port);
 }
@@ -103,7 +103,8 @@ void Machine::leave_residue(AttemptId attempt, const engine::Leases& leases) {
     Device& gpu = device(false, id);
     const bool long_one = world_.plan.has(Fault::residue) && !world_.calm && world_.random.chance(4);
     gpu.residue = attempt;
-    gpu.residue_until = world_.now() + (long_one ? world_.random.between(1s, 30s) : world_.random.between(0us, 5ms));
+    gpu.residue_until =
+        world_.now() + (long_one ? world_.random.between(1s, 30s) : world_.random.between(0us, 5ms));
   }
 }
 

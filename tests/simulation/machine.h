@@ -25,10 +25,11 @@ struct Device {
   bool outside = false;  ///< used by processes that are not of our jobs
   Moment outside_since{};
   // GPUs only
-  Moment hangs_until{};               ///< its driver answers nobody
-  std::optional<AttemptId> residue = {};   ///< memory of an attempt that the driver has not cleared yet
+  Moment hangs_until{};                   ///< its driver answers nobody
+  std::optional<AttemptId> residue = {};  ///< memory of an attempt that the driver has not cleared yet
   Moment residue_until{};
-  std::optional<Moment> verified_at = {};  ///< under the daemon's lock, for the next attempt (HeldLock::verified_free)
+  std::optional<Moment> verified_at =
+      {};  ///< under the daemon's lock, for the next attempt (HeldLock::verified_free)
 };
 
 /// GPUs and ports: who has their locks, who uses them, and what the driver says of them.

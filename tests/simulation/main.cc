@@ -14,11 +14,13 @@ using namespace ebb::simulation;
 constexpr const char* kUsage =
     "usage: tests/simulation/run [--seeds N] [--first S] [--trace] [--without FAULT,…] [--jobs N]\n"
     "                            [--mutant NAME] [--mutants] [--keep-going]\n"
-    "Plays N histories (100000 by default) from seed S (1) and prints one JSON line; exit 1 on any violation.\n"
+    "Plays N histories (100000 by default) from seed S (1) and prints one JSON line; exit 1 on any "
+    "violation.\n"
     "  --trace       tells the story of each seed: for one seed\n"
     "  --without     leaves kinds of faults out; --jobs has that many clients at most\n"
     "  --mutant      puts an error into the simulated shell, which the oracle should find\n"
-    "  --mutants     puts each of them in, and says after how many seeds it is found; exit 1 where one is not\n"
+    "  --mutants     puts each of them in, and says after how many seeds it is found; exit 1 where one is "
+    "not\n"
     "  --keep-going  does not stop at the tenth violation\n"
     "Example: tests/simulation/run --first 4711 --seeds 1 --trace\n";
 // Of so many seeds one is played twice: the same seed must give the same history.
@@ -146,7 +148,8 @@ int main(int argc, char** argv) {
     if (seconds() - told < 10) continue;
     told = seconds();
     std::fprintf(stderr, "%llu of %llu seeds, %.0f a minute, %d violations\n",
-                 static_cast<unsigned long long>(seeds + 1), static_cast<unsigned long long>(arguments->seeds),
+                 static_cast<unsigned long long>(seeds + 1),
+                 static_cast<unsigned long long>(arguments->seeds),
                  static_cast<double>(seeds + 1) / told * 60, violations);
   }
   std::printf(R"({"id":"R2","seeds":%llu,"violations":%d,"events":%llu,"first":%llu,"seconds":%.1f})"

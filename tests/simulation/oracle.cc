@@ -33,8 +33,10 @@ void Oracle::starts(AttemptId attempt, const engine::Leases& leases) {
     const std::string what = who + " is started on gpu " + std::to_string(id) + ", which ";
     if (gpu.lock.daemon == 0) return fail(what + "is not locked");
     if (!verified_.contains(id)) return fail(what + "nobody has verified to be free");
-    if (gpu.outside && gpu.outside_since < verified_[id]) return fail(what + "was in use when it was verified");
-    if (gpu.residue && gpu.residue_until > world_.now()) return fail(what + "still shows " + gpu.residue->str());
+    if (gpu.outside && gpu.outside_since < verified_[id])
+      return fail(what + "was in use when it was verified");
+    if (gpu.residue && gpu.residue_until > world_.now())
+      return fail(what + "still shows " + gpu.residue->str());
     verified_.erase(id);
   }
   for (const int id : leases.ports)
@@ -53,7 +55,8 @@ void Oracle::executed(const Keeper& keeper) {
   };
   for (const Keeper& other : world_.keepers.all()) {
     if (&other == &keeper || (!other.tree.leader && !other.tree.others)) continue;
-    if (other.attempt.job == keeper.attempt.job) return fail("job " + keeper.attempt.job.str() + " has two trees");
+    if (other.attempt.job == keeper.attempt.job)
+      return fail("job " + keeper.attempt.job.str() + " has two trees");
     if (shares(other.leases.gpus, keeper.leases.gpus) || shares(other.leases.ports, keeper.leases.ports))
       return fail(who + " runs on what " + other.attempt.str() + " uses");
   }
@@ -76,14 +79,17 @@ void Oracle::never_ends() {
   for (const Row& row : world_.disk.rows()) {
     if (row.report) continue;
     const auto view = world_.daemon.engine().find(row.info.id);
-    what += " job " + row.info.id.str() + " is " + (view ? std::string(model::name_of(view->state)) : "unknown");
+    what +=
+        " job " + row.info.id.str() + " is " + (view ? std::string(model::name_of(view->state)) : "unknown");
     const auto why = world_.daemon.engine().why(row.info.id);
-    for (const auto& blocker : why ? why->blockers : std::vector<model::Blocker>{}) what += " (" + blocker.text + ")";
+    for (const auto& blocker : why ? why->blockers : std::vector<model::Blocker>{})
+      what += " (" + blocker.text + ")";
   }
   for (const QuarantineRow& row : world_.disk.quarantined())
     what += " gpu " + std::to_string(row.gpu) + " is quarantined (" + row.why + ")";
   for (const Keeper& keeper : world_.keepers.all())
-    if (keeper.alive || !keeper.tree.empty()) what += " " + keeper.attempt.str() + (keeper.alive ? " has its keeper" : " has processes");
+    if (keeper.alive || !keeper.tree.empty())
+      what += " " + keeper.attempt.str() + (keeper.alive ? " has its keeper" : " has processes");
   if (!world_.daemon.at_rest()) what += " something is under way";
   fail(what);
 }

@@ -9,13 +9,13 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::array<std::string_view, kFaults> kFaultNames = {
-    "crash",  "reboot",  "keeper_death", "keeper_stop", "slow_start", "no_start", "slow_disk",
-    "bad_disk", "driver", "residue",     "outside",     "stuck",      "stubborn", "network",
-    "owner",  "cancel",  "drain",        "shutdown",    "clock"};
+    "crash",    "reboot", "keeper_death", "keeper_stop", "slow_start", "no_start", "slow_disk",
+    "bad_disk", "driver", "residue",      "outside",     "stuck",      "stubborn", "network",
+    "owner",    "cancel", "drain",        "shutdown",    "clock"};
 constexpr std::array<std::string_view, kMutants> kMutantNames = {
-    "none",          "frees_early",  "starts_early", "forgets_keepers", "answers_early",
-    "drops_stops",   "never_ticks",  "drops_failed", "forgets_keys",    "skips_checks",
-    "hides_survivors", "keeps_locks", "overtakes",   "reports_again",   "forgets_quarantine", "looks_once"};
+    "none",        "frees_early",   "starts_early",       "forgets_keepers", "answers_early",   "drops_stops",
+    "never_ticks", "drops_failed",  "forgets_keys",       "skips_checks",    "hides_survivors", "keeps_locks",
+    "overtakes",   "reports_again", "forgets_quarantine", "looks_once"};
 
 template <typename Enum, std::size_t N>
 std::optional<Enum> find(const std::array<std::string_view, N>& names, std::string_view name) {

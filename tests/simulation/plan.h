@@ -32,7 +32,7 @@ enum class Fault : std::uint8_t {
   cancel,        ///< at any moment, several times
   drain,
   shutdown,
-  clock,         ///< somebody sets the wall clock
+  clock,  ///< somebody sets the wall clock
 };
 inline constexpr std::size_t kFaults = 19;
 [[nodiscard]] std::string_view name_of(Fault fault);
@@ -41,21 +41,21 @@ inline constexpr std::size_t kFaults = 19;
 /// Errors that are put into the simulated shell to see whether the oracle finds them.
 enum class Mutant : std::uint8_t {
   none,
-  frees_early,          ///< a lease is given back before the GPU was verified free
-  starts_early,         ///< an attempt is started before it is on disk
-  forgets_keepers,      ///< recovery takes a living keeper for none
-  answers_early,        ///< a submission is acknowledged before it is on disk
-  drops_stops,          ///< a stop does not reach the keeper
-  never_ticks,          ///< nobody tells the engine that time has passed
-  drops_failed,         ///< a commit that failed is not tried again
-  forgets_keys,         ///< idempotency keys are not looked up
-  skips_checks,         ///< GPUs are leased without asking the driver
-  hides_survivors,      ///< a report calls released what a process still holds
-  keeps_locks,          ///< a lock is not given back at the end
-  overtakes,            ///< the engine is told a longer limit for overtaking than was configured
-  reports_again,        ///< recovery restores what has ended
-  forgets_quarantine,   ///< a GPU that comes free is not told
-  looks_once,           ///< after a start, a quarantined GPU is looked at once only
+  frees_early,         ///< a lease is given back before the GPU was verified free
+  starts_early,        ///< an attempt is started before it is on disk
+  forgets_keepers,     ///< recovery takes a living keeper for none
+  answers_early,       ///< a submission is acknowledged before it is on disk
+  drops_stops,         ///< a stop does not reach the keeper
+  never_ticks,         ///< nobody tells the engine that time has passed
+  drops_failed,        ///< a commit that failed is not tried again
+  forgets_keys,        ///< idempotency keys are not looked up
+  skips_checks,        ///< GPUs are leased without asking the driver
+  hides_survivors,     ///< a report calls released what a process still holds
+  keeps_locks,         ///< a lock is not given back at the end
+  overtakes,           ///< the engine is told a longer limit for overtaking than was configured
+  reports_again,       ///< recovery restores what has ended
+  forgets_quarantine,  ///< a GPU that comes free is not told
+  looks_once,          ///< after a start, a quarantined GPU is looked at once only
 };
 inline constexpr std::size_t kMutants = 16;
 [[nodiscard]] std::string_view name_of(Mutant mutant);

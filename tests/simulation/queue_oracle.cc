@@ -32,10 +32,13 @@ void Oracle::check_queue(const engine::Actions& actions) {
   const auto waits = [](const Live& live) { return !live.active && !live.acquiring; };
   Availability free, reach;
   const model::Devices devices = world_.daemon.engine().devices();
-  const auto is_held = [](DeviceState state) { return state == DeviceState::leased || state == DeviceState::releasing; };
+  const auto is_held = [](DeviceState state) {
+    return state == DeviceState::leased || state == DeviceState::releasing;
+  };
   const auto strange = [&](DeviceState state) { return state != DeviceState::free && !is_held(state); };
   for (const auto& gpu : devices.gpus) {
-    if (is_held(gpu.state) != claims_.contains({false, gpu.id})) return fail("gpu " + std::to_string(gpu.id) + " lies");
+    if (is_held(gpu.state) != claims_.contains({false, gpu.id}))
+      return fail("gpu " + std::to_string(gpu.id) + " lies");
     if (gpu.state == DeviceState::free) free.gpus.push_back(gpu.id);
     // One that is used from outside besides will not be free when its lease ends.
     const bool shared = gpu.outside && !gpu.outside->empty();
@@ -55,7 +58,8 @@ void Oracle::check_queue(const engine::Actions& actions) {
     ++occupied;
   }
 
-  const auto first = std::ranges::find_if(live_, [&](const Live& live) { return waits(live) && reach.fits(live.info.demand); });
+  const auto first = std::ranges::find_if(
+      live_, [&](const Live& live) { return waits(live) && reach.fits(live.info.demand); });
   if (first == live_.end()) return;
   Live& longest = *first;
   const Moment now = world_.now();
@@ -77,7 +81,8 @@ void Oracle::check_queue(const engine::Actions& actions) {
   for (const engine::Act& act : actions.now) {
     const auto* const acquire = std::get_if<engine::act::Acquire>(&act);
     if (acquire == nullptr) continue;
-    const auto by = std::ranges::find(live_, acquire->attempt.job, [](const Live& live) { return live.info.id; });
+    const auto by =
+        std::ranges::find(live_, acquire->attempt.job, [](const Live& live) { return live.info.id; });
     if (by == live_.end() || by < first) continue;
     overtaken = true;
     for (const int gpu : acquire->leases.gpus) earlier.gpus.push_back(gpu);

@@ -24,7 +24,8 @@ class Random {
   }
   [[nodiscard]] bool chance(std::uint64_t one_in) { return below(one_in) == 0; }
   [[nodiscard]] Duration between(Duration from, Duration to) {
-    return from + Duration(static_cast<std::int64_t>(below(static_cast<std::uint64_t>((to - from).count()) + 1)));
+    return from +
+           Duration(static_cast<std::int64_t>(below(static_cast<std::uint64_t>((to - from).count()) + 1)));
   }
 
  private:

@@ -16,9 +16,9 @@ enum class What : std::uint8_t {
   // the daemon's process
   daemon_starts,
   daemon_crashes,
-  daemon_turn,      // its loop takes the events that were told
-  daemon_tick,      // the engine's timer
-  daemon_retry,     // of a commit that the disk refused
+  daemon_turn,   // its loop takes the events that were told
+  daemon_tick,   // the engine's timer
+  daemon_retry,  // of a commit that the disk refused
   // an attempt in the daemon: `subject` is its place there
   gpu_answer,       // the driver has been asked about one GPU before the lease
   gpu_release,      // the same at the release
@@ -35,30 +35,30 @@ enum class What : std::uint8_t {
   ready_answer,
   // the disk
   disk_done,
-  disk_told,        // the loop hears of a commit
+  disk_told,  // the loop hears of a commit
   // a keeper and its tree: `subject` is the keeper
   keeper_listens,
   leader_executes,
   leader_exits,
-  tree_obeys,       // TERM shows effect
-  tree_unstuck,     // what could not be killed goes at last
-  keeper_looks,     // a deadline of its own
-  keeper_hears,     // a command from the daemon
-  daemon_hears,     // a message from the keeper
-  keeper_dies,      // SIGKILL out of the blue
-  keeper_stops,     // SIGSTOP
+  tree_obeys,    // TERM shows effect
+  tree_unstuck,  // what could not be killed goes at last
+  keeper_looks,  // a deadline of its own
+  keeper_hears,  // a command from the daemon
+  daemon_hears,  // a message from the keeper
+  keeper_dies,   // SIGKILL out of the blue
+  keeper_stops,  // SIGSTOP
   keeper_continues,
   // clients
   client_sends,
   request_arrives,
   answer_arrives,
-  client_acts,      // cancel, connect, vanish …
+  client_acts,  // cancel, connect, vanish …
   // the world
   outsider_comes,
   outsider_goes,
   driver_hangs,
   machine_reboots,
-  admin_acts,       // drain, resume, shut down
+  admin_acts,  // drain, resume, shut down
   clock_jumps,
   faults_stop,
   hanging_is_cancelled,  // by an admin, after that
@@ -79,7 +79,8 @@ class Scheduler {
   [[nodiscard]] Moment now() const { return now_; }
   [[nodiscard]] bool empty() const { return heap_.empty(); }
 
-  void at(Moment when, What what, std::uint32_t epoch = 0, std::int32_t subject = 0, std::int32_t detail = 0) {
+  void at(Moment when, What what, std::uint32_t epoch = 0, std::int32_t subject = 0,
+          std::int32_t detail = 0) {
     heap_.push_back({std::max(when, now_), ++order_, what, epoch, subject, detail});
     std::push_heap(heap_.begin(), heap_.end(), later);
   }

@@ -190,7 +190,9 @@ void Daemon::carry_out(const engine::Act& act) {
     watches_.push_back({.is_port = watch->is_port, .id = watch->id, .number = ++watch_number_});
     world_.scheduler.after(10ms, What::device_look, world_.life, 0, watch_number_);
   } else if (const auto* unwatch = std::get_if<Unwatch>(&act)) {
-    std::erase_if(watches_, [&](const Watched& one) { return one.is_port == unwatch->is_port && one.id == unwatch->id; });
+    std::erase_if(watches_, [&](const Watched& one) {
+      return one.is_port == unwatch->is_port && one.id == unwatch->id;
+    });
   }
 }
 
@@ -202,8 +204,9 @@ void Daemon::look_at(std::int32_t number) {
   Device& device = world_.machine.device(watch->is_port, watch->id);
   const bool first = watch->looks++ == 0;
   const bool locked = device.lock.daemon == 0 && !device.lock.free();
-  const bool free = !locked && (watch->is_port ? !world_.machine.port_is_used(device)
-                                               : world_.machine.look(device, std::nullopt) == Machine::Verdict::free);
+  const bool free =
+      !locked && (watch->is_port ? !world_.machine.port_is_used(device)
+                                 : world_.machine.look(device, std::nullopt) == Machine::Verdict::free);
   world_.scheduler.after(1s, What::device_look, world_.life, 0, number);
   if (first) {
     watch->believed = free;

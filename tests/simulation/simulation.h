@@ -8,7 +8,7 @@
 namespace ebb::simulation {
 
 struct Outcome {
-  std::string violation;  ///< empty: none
+  std::string violation;     ///< empty: none
   std::uint64_t events = 0;  ///< that the engine was told
   std::uint64_t hash = 0;    ///< of everything that happened: the same seed and options, the same hash
 };

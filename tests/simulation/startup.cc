@@ -80,7 +80,8 @@ void Daemon::recover() {
   apply(engine::RestoreDone{});
   unawaited_.clear();
   for (const QuarantineRow& row : world_.disk.quarantined()) {
-    const bool awaited = std::ranges::any_of(attempts_, [&](const Attempt& one) { return one.quarantines(row.gpu); });
+    const bool awaited =
+        std::ranges::any_of(attempts_, [&](const Attempt& one) { return one.quarantines(row.gpu); });
     if (!awaited) unawaited_.push_back(row.gpu);
   }
   look_at_quarantined();

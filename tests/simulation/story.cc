@@ -10,15 +10,16 @@ namespace {
 
 // In the order of the variants.
 constexpr std::array kEvents = {
-    "Restored",       "RestoreDone",      "Submitted",      "StopRequested", "Acquired",     "AcquireFailed",
-    "Started",        "BecameReady",      "ReadyFailed",    "Ended",         "NeverStarted", "Released",
-    "DeviceChanged",  "OwnerConnected",   "OwnerDisconnected", "OwnerSuspended", "OwnerResumed", "OwnerExited",
-    "OwnerDropped",   "Drain",            "Shutdown",       "Tick"};
+    "Restored",       "RestoreDone",  "Submitted",     "StopRequested",  "Acquired",
+    "AcquireFailed",  "Started",      "BecameReady",   "ReadyFailed",    "Ended",
+    "NeverStarted",   "Released",     "DeviceChanged", "OwnerConnected", "OwnerDisconnected",
+    "OwnerSuspended", "OwnerResumed", "OwnerExited",   "OwnerDropped",   "Drain",
+    "Shutdown",       "Tick"};
 constexpr std::array kActs = {"Acquire", "Abandon", "Start",   "Stop",  "Release",
                               "Finish",  "Watch",   "Unwatch", "Disown"};
-constexpr std::array kRecords = {"JobAdded",       "AttemptAdded", "AttemptRunning", "StopAsked",
-                                 "AttemptEnded",   "JobEnded",     "AttemptDropped", "Quarantined",
-                                 "QuarantineLifted", "OwnerDropped", "Note"};
+constexpr std::array kRecords = {
+    "JobAdded",       "AttemptAdded", "AttemptRunning",   "StopAsked",    "AttemptEnded", "JobEnded",
+    "AttemptDropped", "Quarantined",  "QuarantineLifted", "OwnerDropped", "Note"};
 static_assert(kEvents.size() == std::variant_size_v<engine::Event>);
 static_assert(kActs.size() == std::variant_size_v<engine::Act>);
 static_assert(kRecords.size() == std::variant_size_v<engine::Record>);

@@ -88,7 +88,8 @@ void World::run() {
       break;
     }
     const Happening happening = scheduler.next();
-    trace.mix(static_cast<std::uint64_t>(happening.at.count()) ^ (static_cast<std::uint64_t>(happening.what) << 56U));
+    trace.mix(static_cast<std::uint64_t>(happening.at.count()) ^
+              (static_cast<std::uint64_t>(happening.what) << 56U));
     trace.mix(static_cast<std::uint64_t>(happening.subject));
     happen(happening);
     if (calm && at_rest()) break;
@@ -172,9 +173,11 @@ void World::cancel_hanging() {
 }
 
 bool World::at_rest() const {
-  if (!daemon.at_rest() || disk.ended() != static_cast<int>(disk.rows().size()) || !clients.content()) return false;
+  if (!daemon.at_rest() || disk.ended() != static_cast<int>(disk.rows().size()) || !clients.content())
+    return false;
   if (!disk.quarantined().empty()) return false;
-  return std::ranges::none_of(keepers.all(), [](const Keeper& keeper) { return keeper.alive || !keeper.tree.empty(); });
+  return std::ranges::none_of(keepers.all(),
+                              [](const Keeper& keeper) { return keeper.alive || !keeper.tree.empty(); });
 }
 
 }  // namespace ebb::simulation

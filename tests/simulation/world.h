@@ -32,10 +32,16 @@ struct World {
   // ---- the clocks
   [[nodiscard]] Moment now() const { return scheduler.now(); }
   /// Of a machine that booted when this boot began.
-  [[nodiscard]] BootTime boot(Moment moment) const { return BootTime(moment - booted_at + Duration(1'000'000)); }
+  [[nodiscard]] BootTime boot(Moment moment) const {
+    return BootTime(moment - booted_at + Duration(1'000'000));
+  }
   [[nodiscard]] BootTime boot() const { return boot(now()); }
-  [[nodiscard]] Moment moment(BootTime time) const { return time.time_since_epoch() + booted_at - Duration(1'000'000); }
-  [[nodiscard]] WallTime wall() const { return WallTime(Duration(1'800'000'000'000'000) + now() + wall_skew); }
+  [[nodiscard]] Moment moment(BootTime time) const {
+    return time.time_since_epoch() + booted_at - Duration(1'000'000);
+  }
+  [[nodiscard]] WallTime wall() const {
+    return WallTime(Duration(1'800'000'000'000'000) + now() + wall_skew);
+  }
 
   // ---- chance
   /// Whether this fault happens here and now: one time in so many, where the seed has it, before the calm.

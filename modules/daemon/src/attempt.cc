@@ -143,6 +143,7 @@ void Attempt::tree_ended(engine::Ended event) {
 void Attempt::emptied() {
   tree_.acknowledge();
   quarantine_->look();
+  quarantine_->watch();  // what an earlier daemon left in quarantine as well
   if (!tree_.has_keeper()) clean_up();
 }
 
@@ -284,9 +285,15 @@ void Attempt::never_began() {
 
 void Attempt::adopt_lingering() {
   finished_ = true;
-  if (!tree_.take_up_lingering()) return clean_up();
   quarantine_->take(leases_.gpus);
-  linger();
+  if (tree_.take_up_lingering()) return linger();
+  // No keeper will tell when what held the GPUs back is gone. The first look comes when all is restored: what
+  // the engine learns before that is not written down.
+  asio::post(context_.io, [self = shared_from_this()] {
+    if (!self->detached_) self->quarantine_->look();
+  });
+  quarantine_->watch();
+  clean_up();
 }
 
 }  // namespace ebb::daemon

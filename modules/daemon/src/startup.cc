@@ -200,6 +200,18 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
     std::make_shared<Attempt>(*context, *id, std::make_shared<const store::JobRow>((*record)->row), held)
         ->adopt_lingering();
   }
+  // What is quarantined outlives its attempt's folder, and is looked at until it is free.
+  for (const store::QuarantineRow& row : quarantined) {
+    const auto waits = [&](const auto& attempt) { return attempt->quarantines(row.gpu); };
+    if (!row.attempt || std::any_of(context->lingering.begin(), context->lingering.end(), waits)) continue;
+    auto record = context->store.job(row.attempt->job);
+    if (!record || !*record) continue;
+    engine::Leases held;
+    held.gpus = {row.gpu};
+    std::make_shared<Attempt>(*context, *row.attempt, std::make_shared<const store::JobRow>((*record)->row),
+                              held)
+        ->adopt_lingering();
+  }
   remove_strays(known_folders);
   // Told after the Restored events, in whose order the engine takes them.
   for (const Live& found : live) found.attempt->adopt(found.boot, found.state);
@@ -208,7 +220,7 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
 }
 
 // What held a GPU back may have gone while no daemon ran. Where an attempt still waits for it, that attempt
-// tells; else one look decides.
+// tells, however long it takes; of one that no attempt is known for, one look decides.
 void Daemon::Impl::look_at_quarantined(const std::vector<store::QuarantineRow>& rows) {
   for (const store::QuarantineRow& row : rows) {
     const bool awaited = std::any_of(context->lingering.begin(), context->lingering.end(),

@@ -52,8 +52,8 @@ class Pool {
   /// Changes what is known of a device.
   void set_known(bool is_port, Device& device, model::DeviceState known, std::string why,
                  std::vector<model::OutsideUse> outside);
-  /// Ids of devices that are neither leased nor free, but may become so (of GPUs: without the attempt that holds
-  /// them in quarantine), which this shape lacks now.
+  /// Ids of devices that are neither leased nor free, but may become so (of GPUs: without the attempt that
+  /// holds them in quarantine), which this shape lacks now.
   void lacking(const Shape& shape, std::set<std::pair<bool, int>>& into) const;
   /// Whether there is a device that lacking() could name.
   [[nodiscard]] bool any_strange() const { return strange_ > 0; }
