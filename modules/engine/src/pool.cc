@@ -7,8 +7,11 @@
 namespace ebb::engine {
 namespace {
 
-bool is_strange(model::DeviceState state) {
-  return state == model::DeviceState::outside || state == model::DeviceState::unknown;
+// What holds a quarantined GPU back is watched by the attempt that left it there. A port has no such attempt:
+// nothing of it is left but a listener, which anybody can see.
+bool is_strange(bool is_port, model::DeviceState state) {
+  return state == model::DeviceState::outside || state == model::DeviceState::unknown ||
+         (is_port && state == model::DeviceState::quarantined);
 }
 
 }  // namespace
@@ -167,7 +170,7 @@ Device* Pool::find(bool is_port, int id) {
 
 void Pool::set_known(bool is_port, Device& device, model::DeviceState known, std::string why,
                      std::vector<model::OutsideUse> outside) {
-  strange_ += int{is_strange(known)} - int{is_strange(device.known)};
+  strange_ += int{is_strange(is_port, known)} - int{is_strange(is_port, device.known)};
   device.known = known;
   device.why = std::move(why);
   device.outside = std::move(outside);
@@ -176,7 +179,7 @@ void Pool::set_known(bool is_port, Device& device, model::DeviceState known, std
 
 void Pool::lacking(const Shape& shape, std::set<std::pair<bool, int>>& into) const {
   const auto add = [&](bool is_port, const Device& device) {
-    if (!device.holder && is_strange(device.known)) into.emplace(is_port, device.id);
+    if (!device.holder && is_strange(is_port, device.known)) into.emplace(is_port, device.id);
   };
   if (!shape.gpu_ids.empty()) {
     for (const int id : shape.gpu_ids)

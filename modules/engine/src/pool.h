@@ -52,7 +52,8 @@ class Pool {
   /// Changes what is known of a device.
   void set_known(bool is_port, Device& device, model::DeviceState known, std::string why,
                  std::vector<model::OutsideUse> outside);
-  /// Ids of devices that are neither leased nor free, but may become so, which this shape lacks now.
+  /// Ids of devices that are neither leased nor free, but may become so (of GPUs: without the attempt that
+  /// holds them in quarantine), which this shape lacks now.
   void lacking(const Shape& shape, std::set<std::pair<bool, int>>& into) const;
   /// Whether there is a device that lacking() could name.
   [[nodiscard]] bool any_strange() const { return strange_ > 0; }
@@ -80,7 +81,7 @@ class Pool {
   std::set<std::pair<std::uint64_t, std::size_t>> free_ports_;  // least recently used first
   std::uint64_t port_clock_ = 0;
   std::int64_t used_memory_ = 0;
-  int strange_ = 0;  // devices that are outside or unknown
+  int strange_ = 0;  // devices that lacking() could name, leased ones included
 
   std::optional<JobId> held_for_;
   std::vector<bool> held_gpus_;

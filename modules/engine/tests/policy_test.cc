@@ -181,6 +181,29 @@ TEST(Gpus, ThatAreQuarantinedStaySoAndTheQueueGoesOnWithTheRest) {
   d.end(3);
 }
 
+// Found by the simulator: the port of a process that went at last stayed in quarantine until a restart.
+TEST(Ports, ThatAreQuarantinedAreLookedAtForAsLongAsSomebodyWaits) {
+  Driver d(machine(1, 1));
+  JobInfo info = job(1, 0);
+  info.demand.ports = 1;
+  const Leases leases = d.run(info);
+  d.end(1);
+  info.id = JobId(2);
+  info.seq = 2;
+  d.submit(info);
+  model::Report report = d.report(1, leases, model::StopKind::completed);
+  report.releases[0].outcome = model::Outcome::quarantined;
+  report.releases[0].error = "process 4711 still listens";
+  const Actions released = d.apply(Released{{JobId(1), 1}, report});
+  EXPECT_THAT(acquired(released), IsEmpty());
+  const auto* watch = first<act::Watch>(released.now);
+  ASSERT_NE(watch, nullptr) << "no attempt waits for it, as one does for a GPU";
+  EXPECT_TRUE(watch->is_port);
+  const Actions freed = d.apply(DeviceChanged{true, watch->id, DeviceState::free, "", {}});
+  EXPECT_THAT(acquired(freed), ElementsAre(2));
+  EXPECT_NE(first<act::Unwatch>(freed.now), nullptr);
+}
+
 TEST(Gpus, WhoseReleaseNobodyVerifiedAreLookedAtFirst) {
   Driver d(machine(1));
   d.run(job(1));
