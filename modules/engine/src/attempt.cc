@@ -101,6 +101,7 @@ void Engine::State::begin_release(Job& job, model::StopReason reason, model::Exi
   forget_deadlines(job);
   auto releasing = std::make_unique<Releasing>();
   releasing->attempt = std::move(*job.attempt());
+  releasing->attempt.confirmed = true;  // its end was heard of
   releasing->reason = std::move(reason);
   releasing->exit = exit;
   const Attempt& attempt = releasing->attempt;

@@ -67,7 +67,8 @@ void Engine::State::on(const RestoreDone&) {
   changed_ = true;
   for (const auto& [order, job] : active_) {
     auto* const releasing = std::get_if<Boxed<Releasing>>(&job->phase);
-    if (!releasing) continue;
+    // One whose end was told meanwhile is being released already.
+    if (!releasing || (*releasing)->attempt.confirmed) continue;
     const Attempt& attempt = (*releasing)->attempt;
     out_.now.emplace_back(act::Release{job->attempt_id(), attempt.leases, (*releasing)->reason,
                                        (*releasing)->exit, attempt.started_at,

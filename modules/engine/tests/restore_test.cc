@@ -98,6 +98,16 @@ TEST(Restore, ACancelBeforeTheCensusSpeaksIsCarriedOutAfterIt) {
   EXPECT_NE(first<act::Stop>(engine.apply(Started{{JobId(1), 1}, 77, std::nullopt}, start).then), nullptr);
 }
 
+// Found by the simulator (seed 168718): it was released twice.
+TEST(Restore, ReleasesOnceWhatEndsBeforeAllIsRestored) {
+  Engine engine(machine(1), {});
+  (void)engine.apply(running(job(1)), start);
+  const Actions ended =
+      engine.apply(Ended{{JobId(1), 1}, {0, std::nullopt}, {StopKind::completed, {}, {}}, start.boot}, start);
+  EXPECT_NE(first<act::Release>(ended.now), nullptr);
+  EXPECT_EQ(first<act::Release>(engine.apply(RestoreDone{}, start).now), nullptr);
+}
+
 TEST(Restore, ReleasesAgainWhatWasBeingReleased) {
   Engine engine(machine(1), {});
   Restored restored = running(job(1), JobState::releasing);
