@@ -70,7 +70,8 @@ class Oracle {
     engine::JobInfo info;
     bool connected = false, suspended = false;
     Moment alone_since{};  // its owner's lease has been running out since then
-    Moment told_so{};      // when the engine heard of that: a connection's end is told late, with its last sign of life
+    Moment told_so{};  // when the engine heard of that: a connection's end is told late, with its last sign
+                       // of life
     bool acquiring = false, active = false;
     engine::Leases leases;
     std::optional<Moment> perhaps_first, surely_first;
