@@ -6,6 +6,7 @@
 
 #include "attempt_search.h"
 #include "ebb/base/files.h"
+#include "ebb/process/attempts_folder.h"
 #include "ebb/process/cgroup.h"
 #include "ebb/process/leader_note.h"
 #include "launch_plan.h"
@@ -251,7 +252,7 @@ void Attempt::clean_up() {
   asio::post(context_.files, [groups = std::move(groups), folder = context_.attempt_folder(id_),
                               closing = std::move(closing_)] {
     for (const std::string& group : groups) (void)process::remove_cgroup(group, BootClock::now() + 5s);
-    remove_attempt_folder(folder);
+    process::remove_attempt_folder(folder);
   });
   linger();
 }

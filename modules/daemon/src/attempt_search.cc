@@ -2,8 +2,8 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "ebb/process/attempts_folder.h"
 #include "ebb/process/cgroup.h"
 #include "ebb/process/keeper_lock.h"
 #include "ebb/process/scratch.h"
@@ -47,15 +47,7 @@ void remove_places(const std::filesystem::path& folder, const std::filesystem::p
                    const std::string& cgroup) {
   if (!cgroup.empty()) (void)process::remove_cgroup(cgroup, BootClock::now() + kRemovalLimit);
   (void)process::remove_tree(scratch, BootClock::now() + kRemovalLimit, nullptr);
-  remove_attempt_folder(folder);
-}
-
-void remove_attempt_folder(const std::filesystem::path& folder) {
-  // What a keeper leaves, by name; to list it costs more.
-  for (const char* name : {"/end", "/keeper.sock"}) ::unlink((folder.native() + name).c_str());
-  if (::rmdir(folder.c_str()) == 0) return;
-  std::error_code ignored;
-  std::filesystem::remove_all(folder, ignored);
+  process::remove_attempt_folder(folder);
 }
 
 }  // namespace ebb::daemon

@@ -38,7 +38,5 @@ using Remains = std::variant<LivingKeeper, ComingKeeper, TreeEnded, NeverBegan, 
 /// be made anew. May block: for a thread that may.
 void remove_places(const std::filesystem::path& folder, const std::filesystem::path& scratch,
                    const std::string& cgroup);
-/// Removes the folder of an attempt whose keeper is gone.
-void remove_attempt_folder(const std::filesystem::path& folder);
 
 }  // namespace ebb::daemon

@@ -73,7 +73,7 @@ void Shell::drain() {
   }
   scheduled_ = false;
   if (detached_) return;
-  flush_soon();
+  flush();
   arm_timer();
 }
 
@@ -103,17 +103,6 @@ void Shell::arm_timer() {
 }
 
 // ---- commits
-
-// After what is ready by now has been taken: a commit costs the same for many records as for one.
-void Shell::flush_soon() {
-  if (flushing_ || committing_ || (gathering_.batch.empty() && gathering_.then.empty())) return;
-  flushing_ = true;
-  asio::post(context_.io, [this, alive = std::weak_ptr(alive_)] {
-    if (!alive.lock()) return;
-    flushing_ = false;
-    if (!detached_) flush();
-  });
-}
 
 void Shell::flush() {
   if (committing_ || (gathering_.batch.empty() && gathering_.then.empty())) return;
@@ -149,7 +138,7 @@ void Shell::committed(const store::Store::Outcome& outcome) {
   }
   if (done.last_event != 0) event_waiters_.wake(kAnyEvent);
   event_waiters_.wake(kShutdown);
-  flush_soon();
+  flush();
 }
 
 void Shell::disk_failed(const Error& error) {

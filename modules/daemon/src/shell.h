@@ -85,7 +85,6 @@ class Shell {
   void carry_out(const engine::Act& act);
   void write(const engine::Record& record, WallTime at);
   void flush();
-  void flush_soon();
   void commit();
   void committed(const store::Store::Outcome& outcome);
   void retry_later(const Error& error);
@@ -96,7 +95,6 @@ class Shell {
   engine::Engine engine_;
   std::deque<engine::Event> events_;
   bool scheduled_ = false;
-  bool flushing_ = false;
   bool detached_ = false;
   boost::asio::steady_timer tick_;
 

@@ -23,6 +23,13 @@ using namespace std::chrono_literals;
 using model::JobState;
 using model::StopKind;
 
+std::optional<std::int64_t> swept_ipc(const model::Report& report) {
+  for (const model::ReleaseRecord& release : report.releases) {
+    if (release.kind == model::ReleaseKind::ipc) return release.count;
+  }
+  return std::nullopt;
+}
+
 class Adoption : public testing::DaemonTest {
  protected:
   [[nodiscard]] std::filesystem::path attempt_dir(JobId id) const {
@@ -47,19 +54,12 @@ class Adoption : public testing::DaemonTest {
           id = (co_await daemon.submit(who, std::move(request)))->job.id;
           (void)co_await in_state(daemon, who, id, state);
           // The keeper is started only when that is on disk.
-          const BootTime deadline = BootClock::now() + 20s;
-          const std::filesystem::path socket = attempt_dir(id) / "keeper.sock";
-          while (!std::filesystem::exists(socket) && BootClock::now() < deadline) {
-            (void)co_await daemon.changed(who, id, state, 5ms);
-          }
+          const bool began = co_await appears(daemon, who, id, attempt_dir(id) / "keeper.sock");
+          EXPECT_TRUE(began);
           keeper = keeper_of(id);
         },
         true);
-    EXPECT_GT(keeper, 0);
-    if (keeper > 0) {
-      ::kill(keeper, SIGKILL);
-      ::waitpid(keeper, nullptr, 0);
-    }
+    kill_and_reap(keeper);
     std::filesystem::remove(attempt_dir(id) / "keeper.sock");
     // An init that the keeper had just cloned has the lock, too, until it has died with it.
     const BootTime deadline = BootClock::now() + 20s;
@@ -78,23 +78,15 @@ class Adoption : public testing::DaemonTest {
           const Caller who = caller(daemon);
           id = (co_await daemon.submit(who, std::move(request)))->job.id;
           (void)co_await in_state(daemon, who, id, state);
-          const BootTime deadline = BootClock::now() + 20s;
-          while (!std::filesystem::exists(said) && BootClock::now() < deadline) {
-            (void)co_await daemon.changed(who, id, state, 20ms);
-          }
+          const bool made = co_await appears(daemon, who, id, said);
+          EXPECT_TRUE(made);
           keeper = keeper_of(id);
         },
         true);
-    ASSERT_GT(keeper, 0);
-    ::kill(keeper, SIGKILL);
-    ::waitpid(keeper, nullptr, 0);
+    ASSERT_NO_FATAL_FAILURE(kill_and_reap(keeper));
     with_daemon([&](Daemon& daemon) -> Task<void> {
       const model::Report report = co_await ended(daemon, caller(daemon), id);
-      std::optional<std::int64_t> swept;
-      for (const model::ReleaseRecord& release : report.releases) {
-        if (release.kind == model::ReleaseKind::ipc) swept = release.count;
-      }
-      EXPECT_EQ(swept, 1) << model::json_text(report);
+      EXPECT_EQ(swept_ipc(report), 1) << model::json_text(report);
     });
   }
 };
@@ -136,14 +128,10 @@ TEST_F(Adoption, ADisownedJobOutlivesItsDaemonLikeADetachedOne) {
       true);
   with_daemon([&](Daemon& daemon) -> Task<void> {
     const Caller who = caller(daemon);
-    CancelRequest cancel;
-    cancel.by = "owner";
-    cancel.wait = 20s;
-    const auto cancelled = co_await daemon.cancel(who, id, cancel);
-    EXPECT_TRUE(cancelled.ok() && cancelled->report);
-    if (!cancelled || !cancelled->report) co_return;
-    EXPECT_EQ(cancelled->report->reason.kind, StopKind::cancelled) << model::json_text(*cancelled->report);
-    EXPECT_EQ(cancelled->report->exit.signal, SIGTERM) << "it lived until now";
+    const auto report = co_await cancelled(daemon, who, id);
+    if (!report) co_return;
+    EXPECT_EQ(report->reason.kind, StopKind::cancelled) << model::json_text(*report);
+    EXPECT_EQ(report->exit.signal, SIGTERM) << "it lived until now";
   });
 }
 
@@ -159,10 +147,8 @@ TEST_F(Adoption, AnAttemptWhoseFolderIsGoneIsEndedAndNotStartedAgain) {
         Submission request = unready({"/bin/sh", "-c", "echo run >> " + runs + "; sleep 1000"});
         id = (co_await daemon.submit(who, std::move(request)))->job.id;
         (void)co_await in_state(daemon, who, id, JobState::starting);
-        const BootTime deadline = BootClock::now() + 20s;
-        while (!std::filesystem::exists(runs) && BootClock::now() < deadline) {
-          (void)co_await daemon.changed(who, id, JobState::starting, 5ms);
-        }
+        const bool begun = co_await appears(daemon, who, id, runs);
+        EXPECT_TRUE(begun);
       },
       true);
   const pid_t keeper = keeper_of(id);
@@ -308,13 +294,6 @@ std::vector<std::string> makes_shared_memory(const std::filesystem::path& said, 
               ")\nopen('" + said.string() + "', 'w')\ntime.sleep(1000)"};
 }
 
-std::optional<std::int64_t> swept_ipc(const model::Report& report) {
-  for (const model::ReleaseRecord& release : report.releases) {
-    if (release.kind == model::ReleaseKind::ipc) return release.count;
-  }
-  return std::nullopt;
-}
-
 // In both states: only of one that is running the journal has the leader's number.
 TEST_F(Adoption, SharedMemoryGoesWithAnAttemptWhoseKeeperDiedBesideTheDaemon) {
   for (const JobState state : {JobState::starting, JobState::running}) {
@@ -338,21 +317,15 @@ TEST_F(Adoption, SharedMemoryOfBeforeTheAdoptionIsTheAttemptsToo) {
         request.request.share_ipc = true;
         id = (co_await daemon.submit(who, std::move(request)))->job.id;
         (void)co_await in_state(daemon, who, id, JobState::starting);
-        const BootTime deadline = BootClock::now() + 20s;
-        while (!std::filesystem::exists(folder_ / "made") && BootClock::now() < deadline) {
-          (void)co_await daemon.changed(who, id, JobState::starting, 20ms);
-        }
+        const bool made = co_await appears(daemon, who, id, folder_ / "made");
+        EXPECT_TRUE(made);
       },
       true);
   with_daemon([&](Daemon& daemon) -> Task<void> {
     const Caller who = caller(daemon);
-    CancelRequest cancel;
-    cancel.by = "owner";
-    cancel.wait = 20s;
-    const auto cancelled = co_await daemon.cancel(who, id, cancel);
-    EXPECT_TRUE(cancelled.ok() && cancelled->report);
-    if (!cancelled || !cancelled->report) co_return;
-    EXPECT_EQ(swept_ipc(*cancelled->report), 1) << model::json_text(*cancelled->report);
+    const auto report = co_await cancelled(daemon, who, id);
+    if (!report) co_return;
+    EXPECT_EQ(swept_ipc(*report), 1) << model::json_text(*report);
   });
 }
 
@@ -366,19 +339,13 @@ TEST_F(Adoption, SharedMemoryGoesWithATreeThatTheDaemonKillsItself) {
     request.request.share_ipc = true;
     const JobId id = (co_await daemon.submit(who, std::move(request)))->job.id;
     (void)co_await in_state(daemon, who, id, JobState::running);
-    const BootTime deadline = BootClock::now() + 20s;
-    while (!std::filesystem::exists(folder_ / "made") && BootClock::now() < deadline) {
-      (void)co_await daemon.changed(who, id, JobState::running, 20ms);
-    }
+    const bool made = co_await appears(daemon, who, id, folder_ / "made");
+    EXPECT_TRUE(made);
     ::kill(keeper_of(id), SIGSTOP);
-    CancelRequest cancel;
-    cancel.by = "owner";
-    cancel.wait = 20s;
-    const auto cancelled = co_await daemon.cancel(who, id, cancel);
-    EXPECT_TRUE(cancelled.ok() && cancelled->report);
-    if (!cancelled || !cancelled->report) co_return;
-    EXPECT_EQ(cancelled->report->reason.kind, StopKind::keeper_lost) << model::json_text(*cancelled->report);
-    EXPECT_EQ(swept_ipc(*cancelled->report), 1) << model::json_text(*cancelled->report);
+    const auto report = co_await cancelled(daemon, who, id);
+    if (!report) co_return;
+    EXPECT_EQ(report->reason.kind, StopKind::keeper_lost) << model::json_text(*report);
+    EXPECT_EQ(swept_ipc(*report), 1) << model::json_text(*report);
   });
 }
 

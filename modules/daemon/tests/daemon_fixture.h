@@ -1,9 +1,11 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
@@ -12,6 +14,7 @@
 #include <exception>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -147,6 +150,32 @@ class DaemonTest : public ::testing::Test {
       if (now->state == state || model::is_terminal(now->state)) co_return *now;
       (void)co_await daemon.changed(who, id, now->state, 20s);
     }
+  }
+
+  // Whether the file is there, at the latest after 20 s; the daemon goes on meanwhile.
+  static Task<bool> appears(Daemon& daemon, const Caller& who, JobId id, std::filesystem::path file) {
+    const BootTime deadline = BootClock::now() + 20s;
+    while (!std::filesystem::exists(file) && BootClock::now() < deadline) {
+      const auto now = daemon.job(who, id);
+      (void)co_await daemon.changed(who, id, now->state, 5ms);
+    }
+    co_return std::filesystem::exists(file);
+  }
+  // The report of a job that its owner cancels.
+  static Task<std::optional<model::Report>> cancelled(Daemon& daemon, const Caller& who, JobId id) {
+    CancelRequest request;
+    request.by = "owner";
+    request.wait = 20s;
+    auto answer = co_await daemon.cancel(who, id, request);
+    EXPECT_TRUE(answer.ok() && answer->report);
+    if (!answer) co_return std::nullopt;
+    co_return std::move(answer->report);
+  }
+
+  static void kill_and_reap(pid_t child) {
+    ASSERT_GT(child, 0);
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
   }
 
   // Our child that carries the attempt's name.

@@ -47,13 +47,7 @@ class KeeperLoss : public testing::DaemonTest {
   }
   // Whether the job has made this file in its scratch, at the latest after 20 s.
   Task<bool> wrote(Daemon& daemon, const Caller& who, JobId id, const char* name) {
-    const std::filesystem::path file = config_.jobs.scratch / (id.str() + ".1") / name;
-    const BootTime deadline = BootClock::now() + 20s;
-    while (!std::filesystem::exists(file) && BootClock::now() < deadline) {
-      const auto now = daemon.job(who, id);
-      (void)co_await daemon.changed(who, id, now->state, 5ms);
-    }
-    co_return std::filesystem::exists(file);
+    return appears(daemon, who, id, config_.jobs.scratch / (id.str() + ".1") / name);
   }
   // Until its keeper has answered all that the daemon has asked so far: it serves its connections in their
   // order, and this one comes after the daemon's. A job that got TERM does not show that; its keeper sends

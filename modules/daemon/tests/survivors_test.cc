@@ -1,7 +1,5 @@
 // What outlives the kill of an ended job, when its keeper is gone too and a new daemon starts.
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
 
 #include <filesystem>
 
@@ -48,9 +46,7 @@ TEST_F(Survivors, OfAnEndedJobWithoutAKeeperAreWatchedUntilTheyAreGone) {
         keeper = keeper_of(id);
       },
       true);
-  ASSERT_GT(keeper, 0);
-  ::kill(keeper, SIGKILL);
-  ::waitpid(keeper, nullptr, 0);
+  ASSERT_NO_FATAL_FAILURE(kill_and_reap(keeper));
   with_daemon([&](Daemon& daemon) -> Task<void> {
     const Caller who = caller(daemon);
     // Whether one look gave the GPU back shows by now.

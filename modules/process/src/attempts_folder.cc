@@ -135,6 +135,14 @@ Result<fs::path> prepare_attempts(const AttemptsFolder& wanted) {
   return make(wanted, {});
 }
 
+void remove_attempt_folder(const fs::path& folder) {
+  // What most keepers leave, by name; to list it costs more.
+  for (const char* name : {"end", kKeeperSocket}) ::unlink((folder / name).c_str());
+  if (::rmdir(folder.c_str()) == 0) return;
+  std::error_code ignored;
+  fs::remove_all(folder, ignored);
+}
+
 void give_back_attempts(const fs::path& state_dir) {
   const fs::path link = link_in(state_dir);
   if (const auto target = target_of(state_dir)) {

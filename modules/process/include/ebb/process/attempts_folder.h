@@ -31,7 +31,10 @@ struct AttemptsFolder {
 /// it stays.
 [[nodiscard]] Result<std::filesystem::path> prepare_attempts(const AttemptsFolder& wanted);
 
-/// Removes it where nothing is in it.
+/// Removes the folder of one attempt, whose keeper is gone.
+void remove_attempt_folder(const std::filesystem::path& folder);
+
+/// Removes STATE/attempts where nothing is in it.
 void give_back_attempts(const std::filesystem::path& state_dir);
 
 }  // namespace ebb::process
