@@ -63,7 +63,7 @@ class History(harness.Case):
         self.assertLessEqual(len(rest["items"]), 1)
 
     def test_the_log_of_the_oldest_goes_first_and_its_report_stays(self):
-        d = self.daemon(config='[history]\nlogs = "1MiB"\nmin_age = "0s"\n')
+        d = self.daemon(config='[history]\nlogs = "1MiB"\nmin_age = "0s"\n[queue]\nmax_running = 1\n')
         jobs = self.run_jobs(d, 3, ["sh", "-c", "head -c 400000 /dev/zero"])
         wait_for(lambda: not (d.state / "logs" / f"{jobs[0]}.1").exists(), what="the first log is gone")
         done = d.ebb("logs", jobs[0])
