@@ -325,6 +325,13 @@ class Run(harness.Case):
         state = lambda: pathlib.Path(f"/proc/{run.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
         wait_for(lambda: state() == "T", what="the client's stop")
 
+    @staticmethod
+    def wait_continued(run):
+        """Until it takes SIGTSTP itself again: before, one would stop it as it stops any program."""
+        status = lambda: pathlib.Path(f"/proc/{run.pid}/status").read_text()
+        blocked = lambda: int(re.search(r"^SigBlk:\s*(\w+)", status(), re.MULTILINE)[1], 16)
+        wait_for(lambda: blocked() >> (signal.SIGTSTP - 1) & 1, what="the client's signal mask")
+
     def check_stopped_clock(self, d, run):
         """The client stops; its job, of a lease of 1 s, goes on until it is continued and interrupted."""
         self.wait_stopped(run)
@@ -362,6 +369,7 @@ class Run(harness.Case):
         run.send_signal(signal.SIGTSTP)
         self.wait_stopped(run)
         run.send_signal(signal.SIGCONT)
+        self.wait_continued(run)
         run.send_signal(signal.SIGTSTP)
         self.assertIn("SIGTSTP", run.stderr.readline())
         run.send_signal(signal.SIGINT)
