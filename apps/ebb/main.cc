@@ -2,17 +2,25 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <initializer_list>
+#include <cerrno>
 #include <iostream>
 #include <span>
 
-#include "command.h"
+#include "commands.h"
+#include "ebb/base/programs.h"
 
 namespace ebb::cli {
 namespace {
 
+struct Command {
+  std::string_view name;
+  std::string_view summary;
+  int (*run)(Words words);  // null: ebb-daemon's
+  bool common = false;      // among those that `ebb` alone prints
+};
+
 // In the order in which --help lists them.
-const std::initializer_list<Command> kCommands = {
+constexpr Command kCommands[] = {
     {"run", "run a job, follow its output, end together with it", run_main, true},
     {"submit", "submit a job that runs without you, and print its id", submit_main, true},
     {"ps", "everybody's queued and running jobs", ps_main, true},
@@ -23,13 +31,13 @@ const std::initializer_list<Command> kCommands = {
     {"cancel", "end jobs; returns when what they held is released", cancel_main, true},
     {"report", "how a job's things were released and verified", report_main, true},
     {"devices", "GPUs and ports: who has which", devices_main, true},
-    {"user", "users and their API keys", user_main},
+    {"user", "users and their API keys", nullptr},
     {"drain", "take no new jobs and start none", drain_main},
     {"resume", "take and start jobs again", resume_main},
-    {"audit", "look for leftovers from outside; exit 1 if there are any", audit_main},
-    {"doctor", "what this machine gives to Ebb, and what to do about each lack", doctor_main},
-    {"serve", "the daemon, in the foreground", serve_main},
-    {"config", "check or print the daemon's configuration", config_main},
+    {"audit", "look for leftovers from outside; exit 1 if there are any", nullptr},
+    {"doctor", "what this machine gives to Ebb, and what to do about each lack", nullptr},
+    {"serve", "the daemon, in the foreground", nullptr},
+    {"config", "check or print the daemon's configuration", nullptr},
 };
 
 void print_commands(std::ostream& out, bool all) {
@@ -54,13 +62,23 @@ void occupy_standard_descriptors() {
   }
 }
 
+// The same process, with the same words, under another program.
+int become_daemon_program(char** argv) {
+  const auto program = find_program("ebb-daemon");
+  if (!program) return fail(program.error());
+  ::execv(program->c_str(), argv);
+  return fail(errno_error(errno, "cannot execute " + program->string()));
+}
+
 int dispatch(std::span<char*> arguments) {
   if (arguments.size() < 2) return print_commands(std::cout, false), kDone;
   const std::string_view name = arguments[1];
   if (name == "--help" || name == "-h" || name == "help") return print_commands(std::cout, true), kDone;
   if (name == "--version") return std::cout << "ebb " EBB_VERSION "\n", kDone;
   for (const Command& command : kCommands) {
-    if (command.name == name) return command.run(Words(arguments.begin() + 2, arguments.end()));
+    if (command.name != name) continue;
+    return command.run ? command.run(Words(arguments.begin() + 2, arguments.end()))
+                       : become_daemon_program(arguments.data());
   }
   say("no command '" + std::string(name) + "'; 'ebb --help' lists all");
   return kUsage;

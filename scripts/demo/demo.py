@@ -344,7 +344,7 @@ def remove_abandoned():
 
 def main():
     parser = argparse.ArgumentParser(prog="./demo", description="The main job, on real input.")
-    parser.add_argument("--bin", required=True, help="folder of the programs ebb and ebb-keeper")
+    parser.add_argument("--bin", required=True, help="folder of the program ebb")
     parser.add_argument("--python", required=True, help="a Python with numpy and scikit-learn")
     parser.add_argument("--gpus", help="as for ebb serve: auto, 0,1, declared:4")
     options = parser.parse_args()

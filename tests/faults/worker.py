@@ -25,7 +25,7 @@ class Worker:
         # Copies: by their own path the census tells these from everybody else's.
         self.programs = self.folder / "bin"
         self.programs.mkdir()
-        for program in ("ebb", "ebb-keeper", "ebb-nvml"):
+        for program in ("ebb", "ebb-daemon", "ebb-keeper", "ebb-nvml"):
             shutil.copy(pathlib.Path(programs) / program, self.programs / program)
         self.stop_at = str(pathlib.Path(helpers) / "faults" / "stop_at")
         self.marked_job = self.programs / "marked_job"

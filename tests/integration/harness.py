@@ -311,7 +311,7 @@ class Case(unittest.TestCase):
         """A daemon that another user has started (needs root), with programs where that user can read them. Words
         after its `as_user` are executed as that user, its `program` is that user's `ebb`."""
         programs = self.folder()
-        for name in ("ebb", "ebb-keeper", "ebb-nvml"):
+        for name in ("ebb", "ebb-daemon", "ebb-keeper", "ebb-nvml"):
             shutil.copy(BIN / name, programs / name)
         one = Daemon(start=False, listen="none", env={"EBB_LOCK_DIR": str(programs / "locks")})
         self.addCleanup(self._end, one)

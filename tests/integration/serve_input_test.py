@@ -139,7 +139,7 @@ class Serve(harness.Case):
         if os.getuid() != 0:
             return [], EBB
         bin = self.folder()
-        for name in ("ebb", "ebb-keeper", "ebb-nvml"):
+        for name in ("ebb", "ebb-daemon", "ebb-keeper", "ebb-nvml"):
             shutil.copy(harness.BIN / name, bin / name)
         return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"], str(bin / "ebb")
 

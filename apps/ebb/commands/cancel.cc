@@ -1,3 +1,4 @@
+#include "commands.h"
 #include "ebb/base/units.h"
 #include "server_option.h"
 

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include "commands.h"
 #include "ebb/base/files.h"
 #include "server_option.h"
 

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "commands.h"
 #include "ebb/base/text.h"
 #include "ebb/base/units.h"
 #include "server_option.h"

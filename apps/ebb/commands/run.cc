@@ -1,3 +1,4 @@
+#include "commands.h"
 #include "ebb/base/programs.h"
 #include "ebb/client/command_line.h"
 #include "ebb/client/run_session.h"

@@ -1,3 +1,4 @@
+#include "commands.h"
 #include "ebb/base/text.h"
 #include "server_option.h"
 #include "table.h"

@@ -1,3 +1,4 @@
+#include "commands.h"
 #include "ebb/base/ids.h"
 #include "ebb/client/command_line.h"
 #include "job_options.h"

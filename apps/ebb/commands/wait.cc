@@ -1,5 +1,6 @@
 #include <map>
 
+#include "commands.h"
 #include "server_option.h"
 
 namespace ebb::cli {

@@ -1,3 +1,4 @@
+#include "commands.h"
 #include "server_option.h"
 
 namespace ebb::cli {

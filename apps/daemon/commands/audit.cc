@@ -5,6 +5,7 @@
 #include <boost/json/serialize.hpp>
 #include <set>
 
+#include "commands.h"
 #include "daemon_places.h"
 #include "ebb/devices/locks.h"
 #include "ebb/devices/ports.h"

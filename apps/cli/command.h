@@ -21,33 +21,6 @@ inline constexpr int kUsage = 2;       ///< usage, bad config, or a request that
 inline constexpr int kNoDaemon = 3;    ///< no daemon there
 inline constexpr int kNotAllowed = 4;  ///< the caller may not do this
 
-/// One command of the program. `run` gets the words after the command's name and returns the exit status.
-struct Command {
-  std::string_view name;
-  std::string_view summary;  ///< one line for `ebb --help`
-  int (*run)(Words words);
-  bool common = false;  ///< among those that `ebb` alone prints
-};
-
-// One function for each command, in commands/NAME.cc; main.cc has the table.
-int run_main(Words words);
-int submit_main(Words words);
-int serve_main(Words words);
-int config_main(Words words);
-int ps_main(Words words);
-int status_main(Words words);
-int why_main(Words words);
-int logs_main(Words words);
-int wait_main(Words words);
-int report_main(Words words);
-int cancel_main(Words words);
-int devices_main(Words words);
-int user_main(Words words);
-int drain_main(Words words);
-int resume_main(Words words);
-int audit_main(Words words);
-int doctor_main(Words words);
-
 /// The CLI11 parser of one command, set up the way all commands of Ebb behave: `name` is what follows "ebb ",
 /// `example` stands at the end of --help and is required. A value of the form [a,b] stays one value: make
 /// options that may be given several times with add_list().

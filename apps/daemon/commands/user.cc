@@ -4,6 +4,7 @@
 #include <boost/json/value.hpp>
 #include <memory>
 
+#include "commands.h"
 #include "ebb/base/text.h"
 #include "ebb/client/command_line.h"
 #include "server_option.h"

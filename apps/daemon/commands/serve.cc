@@ -12,7 +12,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "command.h"
+#include "commands.h"
 #include "config_option.h"
 #include "ebb/base/units.h"
 #include "ebb/daemon/daemon.h"

@@ -2,7 +2,7 @@
 
 #include <iostream>
 
-#include "command.h"
+#include "commands.h"
 #include "config_option.h"
 #include "ebb/base/files.h"
 

@@ -5,6 +5,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "commands.h"
 #include "daemon_places.h"
 #include "ebb/base/programs.h"
 #include "ebb/devices/inventory.h"
