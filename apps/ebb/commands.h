@@ -4,7 +4,8 @@
 
 namespace ebb::cli {
 
-// The commands of this program, each in commands/NAME.cc: given the words after its name, it returns the exit status.
+// The commands of this program, each in commands/NAME.cc: given the words after its name, it returns the exit
+// status.
 int run_main(Words words);
 int submit_main(Words words);
 int ps_main(Words words);
