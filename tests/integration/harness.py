@@ -40,8 +40,20 @@ def wait_for(condition, deadline=15.0, what="the condition"):
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"{what} did not come true within {deadline} s; last value: {value!r}")
+            raise AssertionError(f"{what} did not come true within {deadline} s; last value: {value!r}\n{started_here()}")
         time.sleep(0.01)
+
+
+def started_here():
+    """The processes below this one, each with where it waits in the kernel: whatever hangs is among them."""
+    rows = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,stat,wchan:24,etimes,args"], capture_output=True, text=True)
+    below, found = {str(os.getpid())}, []
+    for row in rows.stdout.splitlines()[1:]:
+        pid, parent = row.split()[:2]
+        if parent in below and "pid,ppid" not in row:
+            below.add(pid)
+            found.append(row[:200])
+    return "\n".join(found)
 
 
 class Response:
