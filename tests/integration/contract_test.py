@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import signal
 import sqlite3
 import subprocess
@@ -314,6 +315,20 @@ class CommandLine(harness.Case):
         self.assertEqual((found["PATH"], found["A"]), ("/usr/local/bin:/usr/bin:/bin", "1"))
         self.assertNotIn("MINE", found)
         self.assertLessEqual({"HOME", "USER", "LOGNAME", "SHELL"}, set(found))
+
+    def test_limits_that_the_daemon_needs_are_its_own(self):
+        d = harness.Daemon(start=False)
+        self.addCleanup(self._end, d)
+        words = d.command()
+        d.command = lambda: ["prlimit", "--nofile=900:", "--core=0:", *words]
+        d.start()
+        limit = lambda text, name: re.search(rf"Max {name} +(\w+)", text)[1]
+        own = pathlib.Path(f"/proc/{d.process.pid}/limits").read_text()
+        self.assertGreater(int(limit(own, "open files")), 900)
+        self.assertEqual(limit(own, "core file size"), "1", "a dump of the daemon would hold keys")
+        out = d.ebb("run", "-q", "--workdir", "/tmp", "--", "cat", "/proc/self/limits", check=True,
+                    env={"EBB_SERVER": f"http://127.0.0.1:{d.port}", "EBB_API_KEY": d.add_user("remote")}).stdout
+        self.assertEqual((limit(out, "open files"), limit(out, "core file size")), ("900", "0"))
 
     def test_exit_statuses(self):
         d = self.daemon()

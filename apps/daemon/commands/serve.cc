@@ -1,6 +1,5 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -81,14 +80,6 @@ void notify(const std::string& text) {
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
   (void)::sendto(fd.get(), text.data(), text.size(), MSG_NOSIGNAL,
                  reinterpret_cast<const sockaddr*>(&address), size);
-}
-
-// Every connection, log and keeper needs a descriptor; the soft limit is often 1,024.
-void raise_file_limit() {
-  rlimit files{};
-  if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max) return;
-  files.rlim_cur = files.rlim_max;
-  (void)::setrlimit(RLIMIT_NOFILE, &files);
 }
 
 // Whether somebody serves at the socket, so that "already running" is said rather than "address in use".
@@ -261,7 +252,6 @@ int serve_main(Words words) {
   auto signals = lifecycle::SignalSource::make({SIGINT, SIGTERM});
   if (!signals) return fail(signals.error());
   spdlog::set_default_logger(spdlog::stderr_logger_mt("ebb"));
-  raise_file_limit();
   return Serve(std::move(*config), std::move(*signals)).run();
 }
 

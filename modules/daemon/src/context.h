@@ -4,6 +4,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -48,8 +49,9 @@ struct Context {
   HeldLocks locks;
 
   std::optional<process::KeeperStarter> keepers;
-  std::filesystem::path attempts;  ///< what STATE/attempts is or leads to (attempts_folder.h)
-  std::filesystem::path logs;      ///< STATE/logs
+  std::map<std::string, std::uint64_t> limits;  ///< soft ones of jobs that bring none, by name
+  std::filesystem::path attempts;               ///< what STATE/attempts is or leads to (attempts_folder.h)
+  std::filesystem::path logs;                   ///< STATE/logs
 
   /// For what may block on a disk: removing scratch folders and cgroups.
   boost::asio::thread_pool files{1};

@@ -20,20 +20,17 @@ KeeperSession::KeeperSession(asio::io_context& io, Calls calls, Duration answer_
     : io_(io), calls_(std::move(calls)), answer_within_(answer_within), answer_limit_(io), end_limit_(io) {}
 
 void KeeperSession::begin(process::StartedKeeper keeper) {
-  exit_.emplace(io_, keeper.pidfd.release());
-  exit_->async_wait(asio::posix::stream_descriptor::wait_read,
-                    [this, alive = std::weak_ptr(alive_)](boost::system::error_code failure) {
-                      if (failure || alive.expired()) return;
-                      siginfo_t info{};
-                      ::waitid(P_PIDFD, static_cast<id_t>(exit_->native_handle()), &info, WEXITED);
-                      exit_.reset();
-                      reaped_ = true;
-                      // What it said last is read first. The connection's end is not waited for: a copy of
-                      // the other side may be with a child that the keeper left halfway.
-                      if (link_) return receive(true);
-                      expect_nothing();
-                      calls_.lost(Loss::exited);
-                    });
+  exit_.emplace(io_, std::move(keeper.pidfd), [this] {
+    siginfo_t info{};
+    ::waitid(P_PIDFD, static_cast<id_t>(exit_->pidfd()), &info, WEXITED | WNOHANG);
+    exit_.reset();
+    reaped_ = true;
+    // What it said last is read first. The connection's end is not waited for: a copy of the other side may
+    // be with a child that the keeper left halfway.
+    if (link_) return receive(true);
+    expect_nothing();
+    calls_.lost(Loss::exited);
+  });
   take(std::move(keeper.link));
 }
 
@@ -149,7 +146,7 @@ void KeeperSession::expect_nothing() {
 }
 
 bool KeeperSession::kill() {
-  return exit_ && ::syscall(SYS_pidfd_send_signal, exit_->native_handle(), SIGKILL, nullptr, 0) == 0;
+  return exit_ && ::syscall(SYS_pidfd_send_signal, exit_->pidfd(), SIGKILL, nullptr, 0) == 0;
 }
 
 void KeeperSession::close() {

@@ -12,6 +12,7 @@
 #include "ebb/base/clock.h"
 #include "ebb/base/unique_fd.h"
 #include "ebb/process/spawn.h"
+#include "exit_watch.h"
 
 namespace ebb::daemon {
 
@@ -80,7 +81,7 @@ class KeeperSession {
   Duration answer_within_;
   std::optional<process::KeeperLink> link_;
   std::optional<boost::asio::posix::stream_descriptor> readable_;  // the link's descriptor
-  std::optional<boost::asio::posix::stream_descriptor> exit_;      // pidfd of a child
+  std::optional<ExitWatch> exit_;                                  // of a child
   bool reaped_ = false;
   bool foreign_ = false;
   int unanswered_ = 0;  // Hellos whose Welcome has not come

@@ -77,6 +77,27 @@ std::map<std::string, std::uint64_t> limits_by_name(const std::vector<process::P
   return named;
 }
 
+Result<std::map<std::string, std::uint64_t>> take_own_limits() {
+  const auto text = process::read_proc_file(::getpid(), "limits");
+  if (!text) return text.error();
+  const auto before = process::parse_proc_limits(*text);
+  if (!before) return before.error();
+  // Every connection, log and keeper needs a descriptor; the soft limit is often 1,024.
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &files);
+  }
+  // Too little for a file, and the one value at which the kernel starts no program for dumps either (core(5)
+  // says of others that such a program ignores them).
+  rlimit core{};
+  if (::getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_max != 0) {
+    core.rlim_cur = 1;
+    (void)::setrlimit(RLIMIT_CORE, &core);
+  }
+  return limits_by_name(*before);
+}
+
 Result<process::LaunchSpec> plan_launch(const Context& context, const store::JobRow& job,
                                         const LaunchFacts& facts) {
   const model::JobSpec& spec = job.spec;

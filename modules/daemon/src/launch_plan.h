@@ -35,4 +35,9 @@ struct LaunchFacts {
 [[nodiscard]] std::map<std::string, std::uint64_t> limits_by_name(
     const std::vector<process::ProcLimit>& limits);
 
+/// Sets this process's own soft limits as a daemon needs them: as many descriptors as it may have, and no
+/// core dump, since it would hold users' secrets. Returns those that it had, which jobs get that bring none
+/// of their own.
+[[nodiscard]] Result<std::map<std::string, std::uint64_t>> take_own_limits();
+
 }  // namespace ebb::daemon

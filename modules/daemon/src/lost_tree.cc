@@ -12,6 +12,7 @@
 
 #include "ebb/process/cgroup.h"
 #include "ebb/process/orphans.h"
+#include "exit_watch.h"
 
 namespace ebb::daemon {
 namespace {
@@ -30,7 +31,8 @@ void kill_by_pidfd(int pidfd) { (void)::syscall(SYS_pidfd_send_signal, pidfd, SI
 class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
  public:
   Hunt(Context& context, Tree tree, Done done)
-      : tree_(std::move(tree)),
+      : io_(context.io),
+        tree_(std::move(tree)),
         orphans_(process::attempt_marks(tree_.attempt), tree_.leader),
         done_(std::move(done)),
         limit_(context.io),
@@ -53,11 +55,9 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
     }
     if (tree_.init) {
       kill_by_pidfd(tree_.init.get());
-      event_.assign(tree_.init.release());
-      event_.async_wait(asio::posix::stream_descriptor::wait_read,
-                        [self = shared_from_this()](boost::system::error_code failure) {
-                          if (!failure) self->finish("the namespace's init is gone");
-                        });
+      exit_.emplace(io_, std::move(tree_.init), [weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->finish("the namespace's init is gone");
+      });
       return;
     }
     look_for_orphans();
@@ -69,6 +69,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
     pause_.cancel();
     boost::system::error_code ignored;
     event_.close(ignored);
+    exit_.reset();
   }
 
  private:
@@ -111,6 +112,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
     done(true, std::move(how));
   }
 
+  asio::io_context& io_;
   Tree tree_;
   process::Orphans orphans_;
   Done done_;
@@ -118,6 +120,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
   asio::steady_timer pause_;
   asio::posix::stream_descriptor event_;
   std::optional<process::CgroupEvents> events_;
+  std::optional<ExitWatch> exit_;
   bool gave_up_ = false;
 };
 

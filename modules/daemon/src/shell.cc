@@ -201,14 +201,10 @@ void Shell::add_attempt(std::shared_ptr<Attempt> attempt) {
 
 void Shell::watch_owner(JobId id, int pidfd) {
   if (pidfd < 0) return;
-  const int own = ::fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
-  if (own < 0) return;
-  Owner& owner = owners_[id];
-  owner.process = std::make_unique<asio::posix::stream_descriptor>(context_.io, own);
-  owner.process->async_wait(asio::posix::stream_descriptor::wait_read,
-                            [this, id, alive = std::weak_ptr(alive_)](boost::system::error_code failure) {
-                              if (!failure && alive.lock()) tell(engine::OwnerExited{id});
-                            });
+  UniqueFd own(::fcntl(pidfd, F_DUPFD_CLOEXEC, 0));
+  if (!own) return;
+  owners_[id].process =
+      std::make_unique<ExitWatch>(context_.io, std::move(own), [this, id] { tell(engine::OwnerExited{id}); });
 }
 
 void Shell::forget_owner(JobId id) { owners_.erase(id); }

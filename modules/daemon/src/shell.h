@@ -11,6 +11,7 @@
 #include "context.h"
 #include "device_watches.h"
 #include "ebb/engine/engine.h"
+#include "exit_watch.h"
 #include "waiters.h"
 
 namespace ebb::daemon {
@@ -116,7 +117,7 @@ class Shell {
   std::unordered_map<JobId, std::shared_ptr<Attempt>> attempts_;
   std::unordered_map<JobId, std::map<std::string, std::string>> secrets_;
   struct Owner {
-    std::unique_ptr<boost::asio::posix::stream_descriptor> process;
+    std::unique_ptr<ExitWatch> process;
     int holds = 0;
   };
   std::unordered_map<JobId, Owner> owners_;

@@ -26,9 +26,8 @@ void Shell::carry_out(const engine::Act& act) {
                    if (!attempt) return;
                    ++started;
                    const auto owner = owners_.find(start.attempt.job);
-                   const int pidfd = owner == owners_.end() || !owner->second.process
-                                         ? -1
-                                         : owner->second.process->native_handle();
+                   const int pidfd =
+                       owner == owners_.end() || !owner->second.process ? -1 : owner->second.process->pidfd();
                    auto secrets = secrets_.extract(start.attempt.job);
                    attempt->start(
                        secrets.empty() ? std::map<std::string, std::string>() : std::move(secrets.mapped()),

@@ -17,6 +17,7 @@
 #include "ebb/process/cgroup.h"
 #include "ebb/process/end_record.h"
 #include "ebb/process/scratch.h"
+#include "launch_plan.h"
 
 namespace ebb::daemon {
 namespace {
@@ -279,6 +280,9 @@ Task<Result<std::unique_ptr<Daemon>>> Daemon::start(asio::io_context& io, Config
   auto keeper = find_program("ebb-keeper");
   if (!keeper) co_return std::move(keeper).error();
   parts.keepers.emplace(keeper->string());
+  auto limits_before = take_own_limits();
+  if (!limits_before) co_return std::move(limits_before).error();
+  parts.limits = std::move(*limits_before);
 
   auto containment =
       process::probe_containment({.state_dir = parts.config.state.dir.string(), .may_move = true});

@@ -128,6 +128,7 @@ Result<Daemon::Impl::Prepared> Daemon::Impl::prepare(const Caller& caller, Submi
   around.gid = account->gid;
   around.groups = account->groups;
   if (!inherits || spec->clean_env) around.environment = minimal_environment(*account);
+  around.limits = context->limits;
   if (inherits) {
     auto inherited = process::submitter_context(*caller.peer, !spec->clean_env);
     if (!inherited) return std::move(inherited).error();

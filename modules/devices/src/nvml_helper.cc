@@ -136,11 +136,18 @@ void NvmlHelper::retire(std::function<void()> gone) {
   boost::system::error_code ignored;
   socket_.close(ignored);
   finish(fail(Errc::unavailable, "ebb-nvml was ended"));
-  auto self = shared_from_this();
-  pidfd_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                    [self, gone = std::move(gone)](const boost::system::error_code& error) {
-                      if (!error && self->reap() && gone) gone();
-                    });
+  wait_until_gone(std::move(gone));
+}
+
+void NvmlHelper::wait_until_gone(std::function<void()> gone) {
+  pidfd_.async_wait(
+      boost::asio::posix::stream_descriptor::wait_read,
+      [self = shared_from_this(), gone = std::move(gone)](const boost::system::error_code& error) mutable {
+        if (error) return;
+        // What Asio reports may have been meant for a descriptor that was closed.
+        if (!self->reap()) return self->wait_until_gone(std::move(gone));
+        if (gone) gone();
+      });
 }
 
 }  // namespace ebb::devices

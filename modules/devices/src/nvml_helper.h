@@ -34,6 +34,8 @@ class NvmlHelper : public std::enable_shared_from_this<NvmlHelper> {
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
 
  private:
+  void wait_until_gone(std::function<void()> gone);
+
   NvmlHelper(boost::asio::io_context& loop, pid_t pid, int pidfd, int socket);
   void read_on();
   void finish(Result<std::string> answer);
