@@ -7,8 +7,9 @@ import transitions
 
 # As `ebb doctor` names them; sandbox.py makes each. The last is inside a container-like sandbox.
 TIERS = ("cgroup+pidns", "cgroup", "pidns", "subreaper")
-# HOLD is a STOP that lasts until the job is settled; STOP is followed by CONT after a moment.
-SIGNALS = ("INT", "TERM", "HUP", "KILL", "STOP", "HOLD")
+# HOLD is a STOP that lasts until the job is settled; STOP is followed by CONT after a moment. GONE is a STOP of the
+# daemon until keepers have ended the job for want of one.
+SIGNALS = ("INT", "TERM", "HUP", "KILL", "STOP", "HOLD", "GONE")
 KINDS = ("attached", "detached")
 PAIRS = (("daemon", "keeper"), ("client", "daemon"), ("client", "keeper"), ("daemon", "leader"), ("daemon", "init"),
          ("keeper", "init"), ("daemon", "nvml"))
@@ -48,6 +49,8 @@ def applies(tier, kind, transition, role, sig):
         return False
     if role in ("side", "sidekeeper") and kind != "attached":
         return False
+    if sig == "GONE":  # it takes 6 s
+        return role == "daemon" and kind == "attached" and transition.name == "running"
     # Held for as long as it takes, the nursery costs the next job its start; the daemon replaces it after 5 s.
     return not (role == "nursery" and sig == "HOLD")
 
@@ -144,6 +147,8 @@ def _effect(case, role, sig, found):
             return {"owner_lost"}, True
     elif role == "daemon" and sig == "HOLD":
         found.allowance = max(found.allowance, 1.2)  # for as long as it is stopped
+    elif role == "daemon" and sig == "GONE":
+        return {"daemon_stopped"}, True
     elif role == "daemon" and sig == "INT":  # --on-stop end; TERM: keep
         return {"daemon_stopped"}, False
     elif role == "keeper":

@@ -157,7 +157,7 @@ class Drive:
             raise Missed("no victim is there")
         self.cause = max(self.cause or 0, time.monotonic())
         for role, sig, pid, pidfd in victims:
-            number = signal.SIGSTOP if sig in ("STOP", "HOLD") else getattr(signal, f"SIG{sig}")
+            number = signal.SIGSTOP if sig in ("STOP", "HOLD", "GONE") else getattr(signal, f"SIG{sig}")
             try:
                 signal.pidfd_send_signal(pidfd, number)
             except ProcessLookupError:
@@ -174,13 +174,26 @@ class Drive:
     def recover(self):
         """What an administrator does: waits, and starts the daemon again where it went."""
         daemon_hit = dict(self.case.faults).get("daemon")
-        if self.held:
+        if daemon_hit == "GONE":
+            self.await_end_without_daemon()
+        elif self.held:
             time.sleep(0.15 if not any(role == "daemon" and sig == "HOLD" for role, sig, _ in self.held) else 1.2)
         self.resume(lambda role, sig: sig == "STOP" or role == "daemon")
         if daemon_hit in ("INT", "TERM", "HUP", "KILL"):
             if not self.scene.daemon.alive() or self.wait_daemon_gone():
                 self.scene.restart()
                 self.cause = time.monotonic()
+
+    def await_end_without_daemon(self):
+        """While it is stopped: what is left of the job is its client."""
+        end = time.monotonic() + SETTLE_LIMIT
+        scene = self.scene
+        while any(one.pid != scene.client.pid for one in census.marked(scene.place.mark, census.processes())):
+            if time.monotonic() > end:
+                self.problems.append(("wrong", "the job goes on with a daemon that is stopped"))
+                break
+            time.sleep(0.05)
+        self.cause = time.monotonic()
 
     def wait_daemon_gone(self):
         try:

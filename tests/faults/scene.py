@@ -17,16 +17,16 @@ CONFIG = """
 [jobs]
 kill_timeout = "2s"
 gpu_release_timeout = "2s"
-daemon_gone = "60s"
+daemon_gone = "{gone}"
 """
 
 
 class Daemon(harness.Daemon):
     """Inside the worker's sandbox, on two GPUs of the stand-in driver."""
 
-    def __init__(self, worker, on_stop):
+    def __init__(self, worker, on_stop, gone):
         self.worker = worker
-        super().__init__(config=CONFIG, args=["--on-stop", on_stop], gpus="0,1", listen="none", start=False, env={
+        super().__init__(config=CONFIG.format(gone=gone), args=["--on-stop", on_stop], gpus="0,1", listen="none", start=False, env={
             "EBB_LOCK_DIR": str(worker.locks), "EBB_NVML_LIBRARY": str(worker.stub),
             "EBB_NVML_STUB": str(worker.gpus)})
 
@@ -68,7 +68,7 @@ class Scene:
         self.worker, self.case = worker, case
         inside = dict(case.faults)
         self.on_stop = "keep" if inside.get("daemon") == "TERM" else "end"
-        self.daemon = Daemon(worker, self.on_stop)
+        self.daemon = Daemon(worker, self.on_stop, "1s" if inside.get("daemon") == "GONE" else "60s")
         self.records = self.daemon.dir / "records"
         self.records.mkdir()
         self.records.chmod(0o777)

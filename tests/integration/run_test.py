@@ -427,6 +427,20 @@ class Run(harness.Case):
         self.assertEqual(out, "".join(f"{i}\n" for i in range(1, 301)))
         self.assertEqual(d.job(run_id)["state"], "completed")
 
+    def test_a_server_that_stays_stopped_counts_as_gone(self):
+        d = self.daemon(config='[jobs]\ndaemon_gone = "1s"\n')
+        run = self.start_run(d, "--", "sleep", "765434")
+        job = self.running(d)["id"]
+        d.signal(signal.SIGSTOP)
+        try:
+            wait_for(lambda: processes_with("765434") == [run.pid], what="the end of the job")
+        finally:
+            d.signal(signal.SIGCONT)
+        status, _, err = self.finish(run)
+        self.assertEqual(status, 143, err)
+        reason = d.job(job)["reason"]
+        self.assertEqual((reason["kind"], reason["by"]), ("daemon_stopped", "keeper"), reason)
+
     def test_a_daemon_that_ends_cancels_the_job_and_says_so(self):
         d = self.daemon()
         run = self.start_run(d, "--", "sleep", "1000")

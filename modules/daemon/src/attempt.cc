@@ -33,7 +33,8 @@ Attempt::Attempt(Context& context, AttemptId id, std::shared_ptr<const store::Jo
       locks_(std::make_shared<AttemptLocks>(context, leases_)),
       processes_(std::make_shared<AttemptProcesses>(context, id)),
       quarantine_(std::make_shared<Quarantine>(context, locks_, processes_, [this] { linger(); })),
-      tree_(context, id, processes_, tree_calls()) {}
+      tree_(context, id, processes_, tree_calls()),
+      held_back_(context) {}
 
 Attempt::~Attempt() { quarantine_->stop(); }
 
@@ -123,7 +124,8 @@ KeptTree::Calls Attempt::tree_calls() {
           .handed_locks =
               [this](std::vector<UniqueFd> locks) {
                 locks_->adopt(std::move(locks));
-                if (finished_) locks_->keep_only(quarantine_->gpus());
+                locks_handed_ = true;
+                lift_held_back();
               },
           .no_keeper = [this] { take_locks(); },
           .foreign_keeper =
@@ -167,6 +169,7 @@ void Attempt::tree_ended(engine::Ended event) {
 
 void Attempt::emptied() {
   tree_.acknowledge();
+  lift_held_back();
   quarantine_->look();
   if (!tree_.has_keeper()) clean_up();
 }
@@ -244,6 +247,13 @@ void Attempt::finish() {
 void Attempt::clean_up() {
   if (cleaned_ || (tree_.end() && !tree_.end()->complete)) return;
   cleaned_ = true;
+  held_back_.lift();
+  // When that has been applied: whoever gets a device shares its lock, and nobody comes in between.
+  if (locks_handed_) {
+    asio::post(context_.io, [self = shared_from_this()] {
+      if (!self->detached_) self->locks_->keep_only(self->quarantine_->gpus());
+    });
+  }
   std::vector<std::string> groups;
   if (const std::string group = processes_->cgroup(); !group.empty()) groups.push_back(group);
   for (const process::Limit* limit : {&spec_.memory, &spec_.processes}) {
@@ -321,14 +331,25 @@ void Attempt::adopt_lingering(const std::string& boot, const std::vector<int>& q
   quarantine_->take(quarantined);
   quarantine_->watch();
   const bool waits = boot == boot_id() && tree_.take_up_lingering();
-  if (!tree_.has_keeper()) take_locks();
+  if (tree_.has_keeper()) {
+    held_back_.hold(leases_, quarantine_->gpus(),
+                    "the keeper of " + id_.str() + ", which has ended, still holds it");
+  } else {
+    take_locks();
+  }
   if (!waits || tree_.has_keeper()) closing_ = context_.closing;  // unless its keeper tells of survivors
   if (!waits) return clean_up();
   linger();
 }
 
+// As soon as nothing of the tree uses them and their locks are here.
+void Attempt::lift_held_back() {
+  if (locks_handed_ && tree_.end() && tree_.end()->complete) held_back_.lift();
+}
+
 // Of those that nobody hands over, what can be had.
 void Attempt::take_locks() {
+  if (finished_ && quarantine_->gpus().empty()) return;
   locks_->take();
   if (finished_) locks_->keep_only(quarantine_->gpus());
 }

@@ -12,6 +12,7 @@
 #include "ebb/engine/actions.h"
 #include "ebb/lifecycle/scope.h"
 #include "ebb/process/ipc_sweep.h"
+#include "held_back.h"
 #include "kept_tree.h"
 #include "quarantine.h"
 #include "readiness.h"
@@ -54,7 +55,8 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   /// releases it again. `leader`: its process, as far as the journal knows it.
   void adopt(const std::string& boot_id, model::JobState state, std::optional<int> leader);
   /// The job has ended and its report is written, but its folder is still there, or these GPUs are: waits on
-  /// for survivors and for the GPUs, and cleans up when none is left.
+  /// for survivors and for the GPUs, and cleans up when none is left. What its keeper still holds is
+  /// told to be not free until the keeper has handed it over or gone.
   void adopt_lingering(const std::string& boot_id, const std::vector<int>& quarantined);
 
   [[nodiscard]] AttemptId id() const { return id_; }
@@ -79,6 +81,7 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   void run_releases(const engine::act::Release& release);
   void clean_up();
   void linger();
+  void lift_held_back();
 
   Context& context_;
   AttemptId id_;
@@ -98,6 +101,8 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   bool detached_ = false;
   bool abandoned_ = false;
   bool cleaned_ = false;
+  HeldBack held_back_;
+  bool locks_handed_ = false;
   std::shared_ptr<void> closing_;  // held until its folder and groups are removed
 };
 

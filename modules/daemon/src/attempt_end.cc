@@ -40,7 +40,7 @@ model::StopReason reason_of(const process::EndRecord& end) {
     case Cause::time_limit:
       return {.kind = Kind::timeout, .by = "keeper", .detail = {}};
     case Cause::daemon_gone:
-      return {.kind = Kind::daemon_stopped, .by = "keeper", .detail = "no daemon came back in time"};
+      return {.kind = Kind::daemon_stopped, .by = "keeper", .detail = "no daemon answered in time"};
     case Cause::owner_gone:
       return {.kind = Kind::owner_lost,
               .by = "keeper",

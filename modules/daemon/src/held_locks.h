@@ -30,13 +30,15 @@ class HeldLocks {
     known = lock;
     return lock;
   }
-  /// Takes over what a keeper handed back.
+  /// Takes over what a keeper handed back; joins where another attempt has the same lock already.
   Result<std::shared_ptr<HeldLock>> adopt(const devices::LockDirectory& folder, const std::string& name,
                                           UniqueFd fd) {
     auto file = folder.adopt(name, std::move(fd));
     if (!file) return std::move(file).error();
+    std::weak_ptr<HeldLock>& known = held_[(folder.path() / name).string()];
+    if (auto lock = known.lock()) return lock;
     auto lock = std::make_shared<HeldLock>(HeldLock{.file = std::move(*file)});
-    held_[(folder.path() / name).string()] = lock;
+    known = lock;
     return lock;
   }
 

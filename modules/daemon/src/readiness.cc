@@ -16,6 +16,9 @@ using namespace std::chrono_literals;
 // A probe that hangs must not outlive its usefulness.
 constexpr Duration kProbeTimeout = 2s;
 constexpr std::size_t kMostAnswer = 4096;
+// How long a listener may be without a process, before it is called a stranger's: that of a process that has
+// ended goes a moment after it, and one of the job itself is not known for its own any more by then.
+constexpr Duration kWithoutHolder = 1s;
 
 Error start_error(std::string message) {
   return Error{.code = Errc::unavailable, .message = std::move(message), .pointer = {}, .type = {}};
@@ -84,17 +87,29 @@ class Readiness::Prober : public std::enable_shared_from_this<Prober> {
       return again();
     }
     if (listeners->empty()) {
+      ownerless_since_.reset();
       last_ = "nothing listens on port " + std::to_string(question_.port);
       return again();
     }
     for (const Listener& listener : *listeners) {
-      if (!question_.is_own(listener)) {
-        return finish(start_error(
-            "port " + std::to_string(question_.port) + " is taken on " + listener.address +
-            " by a process that is not of this job: " + process::describe(process::find_holder(listener))));
-      }
+      if (!question_.is_own(listener)) return strange(listener);
     }
+    ownerless_since_.reset();
     probe(listeners->front());
+  }
+
+  // Not of the job, as far as can be seen.
+  void strange(const Listener& listener) {
+    const process::SocketHolder holder = process::find_holder(listener);
+    std::string why = "port " + std::to_string(question_.port) + " is taken on " + listener.address +
+                      " by a process that is not of this job: " + process::describe(holder);
+    const BootTime now = BootClock::now();
+    if (!ownerless_since_) ownerless_since_ = now;
+    if (holder.pid != 0 || now - *ownerless_since_ >= kWithoutHolder) {
+      return finish(start_error(std::move(why)));
+    }
+    last_ = std::move(why);
+    again();
   }
 
   void probe(const Listener& listener) {
@@ -184,7 +199,8 @@ class Readiness::Prober : public std::enable_shared_from_this<Prober> {
   Answer answer_;
   std::shared_ptr<Probe> probe_;
   Duration next_ = 5ms;
-  std::string last_;  // what the latest look showed, for the error at the timeout
+  std::optional<BootTime> ownerless_since_;  // while no living process is seen to have a strange listener
+  std::string last_;                         // what the latest look showed, for the error at the timeout
 };
 
 Readiness::Readiness(asio::io_context& io, Question question, Answer answer)

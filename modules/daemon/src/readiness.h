@@ -14,7 +14,8 @@
 namespace ebb::daemon {
 
 /// Asks a job's server whether it is ready: GET `path` on its port must answer 200, and every listener on
-/// that port, IPv4 and IPv6, must be the attempt's own. Looks at once and then after 5, 10, 20 … 200 ms,
+/// that port, IPv4 and IPv6, must be the attempt's own; one that no living process has is looked at again for
+/// a second. Looks at once and then after 5, 10, 20 … 200 ms,
 /// since the kernel tells nobody of a new listener. Destroying it stops it; it then calls nobody.
 class Readiness {
  public:

@@ -219,9 +219,8 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
     if (known_folders.contains(id.str())) continue;
     auto record = context->store.job(id.job);
     if (!record || !*record || !(*record)->attempt) continue;
-    engine::Leases held;
     // All of them, since a keeper hands its locks over in their order.
-    if (!gpus.empty()) held.gpus = (*record)->attempt->gpus;
+    const engine::Leases held{.gpus = (*record)->attempt->gpus, .ports = (*record)->attempt->ports};
     std::make_shared<Attempt>(*context, id, std::make_shared<const store::JobRow>((*record)->row), held)
         ->adopt_lingering((*record)->attempt->boot_id, gpus);
   }

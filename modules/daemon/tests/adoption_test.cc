@@ -69,6 +69,60 @@ class Adoption : public testing::DaemonTest {
     EXPECT_FALSE(process::keeper_lives(attempt_dir(id).string()));
     return id;
   }
+  // Ends the job and writes its report, as a daemon does that is killed before it can acknowledge that to the
+  // keeper: which waits for it with its locks, folder and cgroup.
+  struct Reported {
+    JobId id;
+    pid_t keeper = -1;
+    JobId next;  // waits behind it, where one was given; or has what it had, and nothing was started yet
+  };
+  Reported left_reported(Submission request, std::optional<Submission> next = {}, bool next_begun = false) {
+    Reported left;
+    with_daemon(
+        [&](Daemon& daemon) -> Task<void> {
+          const Caller who = caller(daemon);
+          left.id = (co_await daemon.submit(who, std::move(request)))->job.id;
+          (void)co_await in_state(daemon, who, left.id, JobState::running);
+          left.keeper = keeper_of(left.id);
+          if (next) left.next = (co_await daemon.submit(who, std::move(*next)))->job.id;
+        },
+        true);
+    EXPECT_GT(left.keeper, 0);
+    if (left.keeper <= 0) return left;
+    ::kill(left.keeper, SIGTERM);  // it ends the tree, and stays until it is acknowledged
+    const BootTime deadline = BootClock::now() + 20s;
+    while (!process::read_end_record(attempt_dir(left.id).string()) && BootClock::now() < deadline) {
+      std::this_thread::yield();
+    }
+    auto store = store::Store::open(config_.state.dir, "a test");
+    EXPECT_TRUE(store.ok());
+    if (!store) return left;
+    const AttemptId attempt{left.id, 1};
+    const model::StopReason reason{.kind = StopKind::keeper_lost, .by = {}, .detail = {}};
+    model::Report report;
+    report.job = left.id;
+    report.attempt = 1;
+    report.reason = reason;
+    report.complete = true;
+    store::Batch batch;
+    batch.push_back(store::write::SetEnded{
+        .attempt = attempt, .reason = reason, .exit = {}, .at = system_clock().wall()});
+    batch.push_back(store::write::AddReport{report});
+    if (next_begun) {
+      store::AttemptRow begun;
+      begun.id = {left.next, 1};
+      begun.gpus = {0, 1, 2, 3};
+      begun.boot_id = boot_id();
+      batch.push_back(store::write::AddAttempt{std::move(begun)});
+    }
+    std::promise<void> written;
+    store->commit(std::move(batch), [&](const store::Store::Outcome& outcome) {
+      EXPECT_TRUE(outcome.result.ok());
+      written.set_value();
+    });
+    written.get_future().wait();
+    return left;
+  }
   // Ends daemon and keeper when the job has `said` that it made shared memory; the next daemon removes that.
   void left_without_its_keeper(Submission request, JobState state, const std::filesystem::path& said) {
     JobId id;
@@ -240,51 +294,42 @@ TEST_F(Adoption, AKeeperThatNeverComesUpIsKilledAndItsAttemptLost) {
   EXPECT_EQ(WTERMSIG(status), SIGKILL) << "the daemon left it alive";
 }
 
-// Its report was on disk when that daemon died; its keeper waits for an acknowledgement, with its folder and
-// cgroup.
 TEST_F(Adoption, TheEndWaitsForAnEndedAttemptThatAnEarlierDaemonLeft) {
-  JobId id;
-  pid_t keeper = -1;
-  with_daemon(
-      [&](Daemon& daemon) -> Task<void> {
-        const Caller who = caller(daemon);
-        Submission request = job({"/bin/sleep", "1000"});
-        id = (co_await daemon.submit(who, std::move(request)))->job.id;
-        (void)co_await in_state(daemon, who, id, JobState::running);
-        keeper = keeper_of(id);
-      },
-      true);
-  ASSERT_GT(keeper, 0);
-  ::kill(keeper, SIGTERM);  // it ends the tree, and stays until it is acknowledged
-  const BootTime deadline = BootClock::now() + 20s;
-  while (!process::read_end_record(attempt_dir(id).string()) && BootClock::now() < deadline) {
-    std::this_thread::yield();
-  }
-  {
-    auto store = store::Store::open(config_.state.dir, "a test");
-    ASSERT_TRUE(store.ok());
-    const AttemptId attempt{id, 1};
-    const model::StopReason reason{.kind = StopKind::keeper_lost, .by = {}, .detail = {}};
-    model::Report report;
-    report.job = id;
-    report.attempt = 1;
-    report.reason = reason;
-    report.complete = true;
-    store::Batch batch;
-    batch.push_back(store::write::SetEnded{
-        .attempt = attempt, .reason = reason, .exit = {}, .at = system_clock().wall()});
-    batch.push_back(store::write::AddReport{report});
-    std::promise<void> written;
-    store->commit(std::move(batch), [&](const store::Store::Outcome& outcome) {
-      EXPECT_TRUE(outcome.result.ok());
-      written.set_value();
-    });
-    written.get_future().wait();
-  }
+  const Reported left = left_reported(job({"/bin/sleep", "1000"}));
   with_daemon([](Daemon&) -> Task<void> { co_return; });
-  EXPECT_FALSE(std::filesystem::exists(attempt_dir(id)));
+  EXPECT_FALSE(std::filesystem::exists(attempt_dir(left.id)));
   int status = 0;
-  EXPECT_EQ(::waitpid(keeper, &status, WNOHANG), keeper) << "its keeper still waits";
+  EXPECT_EQ(::waitpid(left.keeper, &status, WNOHANG), left.keeper) << "its keeper still waits";
+}
+
+// A refusal would cost the next job the time until the GPUs are looked at again. It may have been given them
+// in the transaction that the report was written in.
+TEST_F(Adoption, TheNextJobIsNotRefusedWhatAnEndedAttemptsKeeperStillHolds) {
+  std::int64_t before = 0;
+  for (const bool begun : {false, true}) {
+    SCOPED_TRACE(begun ? "starting" : "queued");
+    Submission all = job({"/bin/sleep", "1000"});
+    all.request.gpus = 4;
+    Submission next = job({"/bin/true"});
+    next.request.gpus = 4;
+    const Reported left = left_reported(std::move(all), std::move(next), begun);
+    with_daemon([&](Daemon& daemon) -> Task<void> {
+      const Caller who = caller(daemon);
+      const model::Report report = co_await ended(daemon, who, left.next);
+      EXPECT_EQ(report.reason.kind, StopKind::completed) << model::json_text(report);
+      const auto seen = co_await daemon.events(who, before, 0s);
+      EXPECT_TRUE(seen.ok());
+      int changed = 0;
+      for (const model::Event& event : seen->events) {
+        if (event.type != "device.changed") continue;
+        ++changed;
+        EXPECT_EQ(event.detail->find("outside"), std::string::npos) << *event.detail;
+      }
+      EXPECT_EQ(changed, 4) << "each came free once";
+      before = daemon.last_event();
+    });
+    EXPECT_EQ(::waitpid(left.keeper, nullptr, 0), left.keeper);
+  }
 }
 
 // Makes a segment of the machine's shared memory, says so `after` that many seconds, and stays.

@@ -21,7 +21,7 @@ std::string_view end_cause_text(EndCause cause) {
     case EndCause::time_limit:
       return "the time limit passed";
     case EndCause::daemon_gone:
-      return "no daemon came back in time";
+      return "no daemon answered in time";
     case EndCause::owner_gone:
       return "the owner's process ended";
     case EndCause::keeper_ended:

@@ -1,5 +1,7 @@
 #include "endpoint.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -111,6 +113,18 @@ void Endpoint::broadcast(const KeeperEvent& event) {
 bool Endpoint::daemon_present() const noexcept {
   return std::any_of(connections_.begin(), connections_.end(),
                      [](const Connection& connection) { return connection.socket && connection.daemon; });
+}
+
+bool Endpoint::daemon_reads() {
+  bool reads = false;
+  for (std::size_t i = 0; i < connections_.size(); ++i) {
+    if (!connections_[i].socket || !connections_[i].daemon) continue;
+    int unread = 0;
+    if (::ioctl(connections_[i].socket.get(), SIOCOUTQ, &unread) == 0 && unread > 0) continue;
+    reads = true;
+    reply(i, Locks{});
+  }
+  return reads;
 }
 
 }  // namespace ebb::process

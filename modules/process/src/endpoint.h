@@ -37,6 +37,9 @@ class Endpoint {
 
   /// Whether a daemon is connected.
   [[nodiscard]] bool daemon_present() const noexcept;
+  /// Whether a daemon has read all that it was sent. Each that has is sent a word that says nothing, so that
+  /// the next call can tell again.
+  [[nodiscard]] bool daemon_reads();
 
  private:
   struct Connection {

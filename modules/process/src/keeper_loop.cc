@@ -16,6 +16,9 @@ namespace {
 
 // What the rest of a tree gets when its leader ended by itself, from TERM to kill.
 constexpr Duration kOrphanGrace = std::chrono::seconds(2);
+// How long a daemon may read nothing at least: as long as it waits for a keeper's answer.
+constexpr Duration kLeastSilence = std::chrono::seconds(5);
+constexpr int kSilentLooks = 4;
 
 }  // namespace
 
@@ -53,6 +56,7 @@ std::optional<BootTime> Keeper::next_deadline() const {
   if (const auto* terminating = std::get_if<Terminating>(&state_)) consider(terminating->kill_at);
   if (const auto* killing = std::get_if<Killing>(&state_)) consider(killing->give_up_at);
   if (alone_since_ && spec_.daemon_gone && !ending()) consider(*alone_since_ + *spec_.daemon_gone);
+  consider(next_look_);
   return next;
 }
 
@@ -134,11 +138,29 @@ void Keeper::take_commands(const Ready& ready) {
   }
 }
 
+// Stopped or stuck, a daemon keeps its connections; what is sent to it then stays unread. Looks are counted
+// and not the time between them, in which this process may have been stopped itself, and the machine asleep.
+void Keeper::listen_for_daemon() {
+  // Who waits for no acknowledgement has a client in the daemon's place, and that may be stopped by Ctrl+Z.
+  if (ending() || !spec_.daemon_gone || !spec_.wait_for_ack) {
+    next_look_.reset();
+    return;
+  }
+  const BootTime now = BootClock::now();
+  if (next_look_ && now < *next_look_) return;
+  const bool silent = next_look_ && !endpoint_.daemon_reads();
+  silent_looks_ = silent ? silent_looks_ + 1 : 0;
+  next_look_ = now + std::max(*spec_.daemon_gone, kLeastSilence) / kSilentLooks;
+  if (silent_looks_ >= kSilentLooks) request_end(EndCause::daemon_gone, spec_.grace, {});
+}
+
 void Keeper::watch_daemon() {
   if (endpoint_.daemon_present()) {
     alone_since_.reset();
+    listen_for_daemon();
     return;
   }
+  next_look_.reset();
   if (in<AtEnd>() && !spec_.wait_for_ack) acknowledged_ = true;
   if (!alone_since_) alone_since_ = BootClock::now();
   if (ending()) return;

@@ -80,6 +80,7 @@ class Keeper {
   void disown();
   void answer(std::size_t from, const Hello& hello);
   void watch_daemon();
+  void listen_for_daemon();
   void take_signals();
   void advance();
 
@@ -108,6 +109,9 @@ class Keeper {
   EndRecord record_;
   pid_t leader_ = 0;
   std::optional<BootTime> alone_since_;  // when the last daemon's connection ended
+  // Of a daemon that is connected, while its silence would end the tree.
+  std::optional<BootTime> next_look_;
+  int silent_looks_ = 0;
   bool owner_gone_ = false;
   bool signals_ready_ = false;
   bool acknowledged_ = false;

@@ -61,6 +61,8 @@ SocketHolder find_holder(const Listener& listener) {
   if (!pids) return holder;
   for (const pid_t pid : *pids) {
     if (!holds_socket(pid, listener.inode)) continue;
+    // One that is ending has no memory any more, and so no program, before it lets go of its descriptors.
+    if (!read_proc_link(pid, "exe")) continue;
     const auto stat = read_proc_stat(pid);
     if (!stat) continue;
     holder.pid = pid;

@@ -169,6 +169,30 @@ TEST(KeeperAdoption, EndsTheTreeWhenNoDaemonComesInTime) {
   EXPECT_EQ(attempt.finish(), 0);
 }
 
+// Stopped, a daemon keeps its connections.
+TEST(KeeperAdoption, ADaemonThatReadsNothingForTooLongCountsAsGone) {
+  Site site;
+  Attempt silent(site, {"sleep", "1000"}, "7f3a91c2.1");
+  Attempt heard(site, {"sleep", "1000"}, "7f3a91c3.1");
+  for (Attempt* const attempt : {&silent, &heard}) {
+    attempt->spec.daemon_gone = 50ms;  // it is given as long as a daemon gives a keeper all the same
+    attempt->start();
+    ASSERT_TRUE(attempt->wait<Started>().has_value());
+  }
+  const BootTime since = BootClock::now();
+  while (!read_end_record(silent.spec.attempt_dir) && BootClock::now() < since + 20s) {
+    ASSERT_TRUE(heard.wait<Locks>().has_value()) << "nothing was asked";
+  }
+  EXPECT_GE(BootClock::now() - since, 5s);
+  const EndRecord record = silent.end();
+  EXPECT_EQ(record.cause, EndCause::daemon_gone);
+  EXPECT_TRUE(record.complete);
+  EXPECT_EQ(silent.finish(), 0);
+  heard.send(Stop{.reason = "still there", .grace = 10s});
+  EXPECT_EQ(heard.end().cause, EndCause::stop);
+  EXPECT_EQ(heard.finish(), 0);
+}
+
 // The next daemon finds it running, and ends it.
 bool runs_until_stopped(Attempt& attempt) {
   attempt.adopt();

@@ -81,8 +81,8 @@ struct LeaderExited {
 struct Ended {
   EndRecord record;
 };
-/// The descriptors that the keeper was given at its launch, in that order; they share their open file
-/// description (and so the flock) with the keeper's. They travel beside the packet.
+/// The descriptors that the keeper was given at its launch, in that order, beside the packet; they share the
+/// keeper's open file descriptions (and so the flocks). None, and unasked: says nothing, but is to be read.
 struct Locks {
   std::uint64_t count = 0;
 };

@@ -94,8 +94,8 @@ struct LaunchSpec {
   std::optional<Duration> time_limit;  ///< from the leader's start
   Duration grace{};         ///< between TERM and kill when the keeper itself decides to end the tree
   Duration kill_timeout{};  ///< after the kill, until what is left is declared a survivor
-  /// How long the tree lives on when no daemon is connected; nothing: for ever. An owner's process that was
-  /// handed over (start_keeper) ends the tree at once when it exits while no daemon is connected.
+  /// How long the tree lives on without a daemon, or with none that reads (5 s at least); nothing: for ever.
+  /// The exit of an owner's process that was handed over (start_keeper) ends it at once without a daemon.
   std::optional<Duration> daemon_gone;
   /// Stay with the locks and the end record until a daemon acknowledges it. Without: until the last
   /// connection has gone (side processes, whose client is the only one that would ask).

@@ -28,7 +28,7 @@ struct AttemptTree {
 
 /// Who holds a socket, for an error message.
 struct SocketHolder {
-  pid_t pid = 0;     ///< 0 where no process that we may look at holds it
+  pid_t pid = 0;     ///< 0 where no living process that we may look at holds it
   std::string comm;  ///< printable
   std::string user;  ///< the name of the socket's maker, or its uid in digits
 };
