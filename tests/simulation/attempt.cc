@@ -118,9 +118,14 @@ void Attempt::tree_ended(engine::Ended event) {
 }
 
 void Attempt::emptied() {
-  if (keeper_ >= 0 && linked_) world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
+  if (linked_) world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
   look_at_quarantined();
-  if (world_.plan.mutant != Mutant::looks_once) watch_quarantined();
+  if (!linked_) clean_up();
+}
+
+void Attempt::clean_up() {
+  if (!world_.daemon.step() || (end_ && !end_->complete)) return;
+  if (keeper_ >= 0) world_.keepers[keeper_].folder = false;
 }
 
 void Attempt::watch_quarantined() {
@@ -150,6 +155,7 @@ void Attempt::finish() {
   }
   if (!world_.daemon.step()) return;
   if (end_->complete && linked_) world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
+  if (!linked_) clean_up();
   watch_quarantined();
 }
 
@@ -172,14 +178,15 @@ void Attempt::never_began() {
 
 void Attempt::adopt_lingering(const std::vector<int>& quarantined) {
   finished_ = true;
-  keeper_ = world_.keepers.find(id_);
-  Keeper& keeper = world_.keepers[keeper_];
-  if (!keeper.alive) {
-    keeper.folder = false;
-    return;
-  }
   quarantine_.insert(quarantined.begin(), quarantined.end());
-  linked(keeper_, false);
+  if (world_.plan.mutant != Mutant::looks_once) watch_quarantined();
+  keeper_ = world_.keepers.find(id_);
+  const bool waits = keeper_ >= 0 && take_up_lingering();
+  if (!linked_) {
+    // Nobody hands them over.
+    for (const int gpu : quarantine_) (void)take(false, gpu);
+  }
+  if (!waits) clean_up();
 }
 
 }  // namespace ebb::simulation

@@ -25,13 +25,20 @@ bool Machine::lock(Device& device) {
 }
 
 void Machine::unlock(Device& device) {
+  // Else a daemon that is dead goes on, which is the simulator's own fault.
+  if (device.lock.daemon == 0) return world_.oracle.fail("a lock is given back that nobody holds");
   if (--device.lock.daemon == 0) device.verified_at.reset();
+}
+
+void Machine::receive(Device& device, bool keeps) {
+  --device.lock.passed;
+  if (keeps) ++device.lock.daemon;
 }
 
 void Machine::daemon_dies() {
   for (auto* devices : {&gpus_, &ports_}) {
     for (Device& device : *devices) {
-      device.lock.daemon = 0;
+      device.lock.daemon = device.lock.passed = 0;
       device.verified_at.reset();
     }
   }

@@ -25,7 +25,6 @@ enum class What : std::uint8_t {
   release_done,     // the last files are gone
   gpu_watch,        // a look at a GPU that is quarantined
   device_look,      // a look at a device that is used from outside
-  quarantine_look,  // at the GPUs that are quarantined and that no attempt waits for
   answer_late,      // a keeper has not answered in time
   end_late,         // a keeper has not ended its tree in time
   arrival_late,     // a keeper has not come in time

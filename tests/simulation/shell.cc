@@ -43,8 +43,6 @@ void Daemon::happen(const Happening& happening) {
     case What::daemon_retry:
       if (committing_) commit();
       return;
-    case What::quarantine_look:
-      return look_at_quarantined();
     case What::device_look:
       return look_at(happening.detail);
     default:
