@@ -182,10 +182,7 @@ void Attempt::adopt_lingering(const std::vector<int>& quarantined) {
   if (world_.plan.mutant != Mutant::looks_once) watch_quarantined();
   keeper_ = world_.keepers.find(id_);
   const bool waits = keeper_ >= 0 && take_up_lingering();
-  if (!linked_) {
-    // Nobody hands them over.
-    for (const int gpu : quarantine_) (void)take(false, gpu);
-  }
+  if (!linked_) take_all();
   if (!waits) clean_up();
 }
 

@@ -110,6 +110,7 @@ void Attempt::lost(Loss how) {
   if (may_live && keeper_ >= 0) world_.keepers.kill(keeper_);
   if (!world_.daemon.step()) return;
   if (!known) {
+    take_all();  // what it has not handed over
     if (keeper_ >= 0 && world_.keepers[keeper_].recorded && world_.keepers[keeper_].record.complete) {
       over(world_.keepers[keeper_].record);
     } else {

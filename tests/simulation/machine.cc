@@ -97,7 +97,7 @@ void Machine::outsider_comes(bool is_port, std::size_t index) {
 void Machine::outsider_goes(bool is_port, std::size_t index) {
   Device& device = (is_port ? ports_ : gpus_)[index];
   device.outside = false;
-  device.lock.neighbour = false;
+  if (std::exchange(device.lock.neighbour, false)) device.neighbour_left = world_.now();
 }
 
 void Machine::driver_hangs(std::size_t index) {
@@ -119,7 +119,7 @@ void Machine::calm() {
   for (auto* devices : {&gpus_, &ports_}) {
     for (Device& device : *devices) {
       device.outside = false;
-      device.lock.neighbour = false;
+      if (std::exchange(device.lock.neighbour, false)) device.neighbour_left = world_.now();
       device.hangs_until = {};
       device.residue_until = std::min(device.residue_until, world_.now() + 1s);
     }

@@ -24,7 +24,7 @@ struct Device {
   int id = 0;
   Lock lock;
   bool outside = false;  ///< used by processes that are not of our jobs
-  Moment outside_since{};
+  Moment outside_since{}, neighbour_left{};
   // GPUs only
   Moment hangs_until{};                   ///< its driver answers nobody
   std::optional<AttemptId> residue = {};  ///< memory of an attempt that the driver has not cleared yet

@@ -52,6 +52,8 @@ class Oracle {
   void daemon_dies();
   void applied(const engine::Event& event, const engine::Actions& actions);
   void carried_out(const engine::Act& act);
+  /// The engine knows all that the daemon does.
+  void all_told();
   void checked(const engine::JobInfo& job, bool accepted);
 
  private:

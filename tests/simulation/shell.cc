@@ -77,6 +77,7 @@ void Daemon::turn() {
   }
   scheduled_ = false;
   if (!alive_) return;
+  world_.oracle.all_told();
   flush();
   arm_timer();
   end_if_idle();
