@@ -129,6 +129,7 @@ void Attempt::clean_up() {
 }
 
 void Attempt::watch_quarantined() {
+  for (const int id : quarantine_) (void)take(false, id);  // a neighbour may have had it
   if (!quarantine_.empty() && !std::exchange(watching_, true)) later(5s, What::gpu_watch);
 }
 

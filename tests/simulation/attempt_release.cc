@@ -101,7 +101,6 @@ void Attempt::report() {
 
 // Quarantine::look(): each that is held back, unless a process is known to be left.
 void Attempt::look_at_quarantined() {
-  for (const int id : quarantine_) (void)take(false, id);
   if (!finished_ || (end_ && !end_->complete)) return;
   const auto held = quarantine_;
   for (const int id : held) {

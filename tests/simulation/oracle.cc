@@ -82,7 +82,11 @@ void Oracle::all_told() {
   const auto gpus = world_.daemon.engine().devices().gpus;
   for (const QuarantineRow& row : world_.disk.quarantined()) {
     if (gpus[static_cast<std::size_t>(row.gpu)].state != DeviceState::quarantined) continue;
-    if (row.attempt && unlocked(row.gpu, *row.attempt))
+    // It is watched from when the report is known to be on disk.
+    const bool watched = std::ranges::any_of(world_.daemon.attempts(), [&](const Attempt& one) {
+      return row.attempt == one.id() && one.finished();
+    });
+    if (watched && unlocked(row.gpu, *row.attempt))
       return fail("gpu " + std::to_string(row.gpu) + " is quarantined, and nobody has its lock");
   }
   for (const Keeper& keeper : world_.keepers.all()) {
