@@ -32,6 +32,9 @@ const std::vector<NamedSeed>& named_seeds() {
       {.seed = 35'236,
        .options = {},
        .what = "a lock that an earlier attempt's keeper had until now was to be the daemon's at once"},
+      {.seed = 513'756,
+       .options = {},
+       .what = "a lock that a neighbour had had was asked for five seconds after the report only"},
   };
   return all;
 }
