@@ -168,7 +168,7 @@ int main(int argc, char** argv) {
     if (seconds() - told < 10) continue;
     told = seconds();
     std::fprintf(stderr, "%llu of %llu seeds, %.0f a minute, %d violations\n",
-                 static_cast<unsigned long long>(seeds + 1),
+                 static_cast<unsigned long long>(seeds) + 1,
                  static_cast<unsigned long long>(arguments->seeds),
                  static_cast<double>(seeds + 1) / told * 60, violations);
   }
