@@ -118,12 +118,18 @@ void Attempt::tree_ended(engine::Ended event) {
 }
 
 void Attempt::emptied() {
-  if (keeper_ >= 0 && linked_) world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
+  if (linked_) world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
   look_at_quarantined();
-  if (world_.plan.mutant != Mutant::looks_once) watch_quarantined();
+  if (!linked_) clean_up();
+}
+
+void Attempt::clean_up() {
+  if (!world_.daemon.step() || (end_ && !end_->complete)) return;
+  if (keeper_ >= 0) world_.keepers[keeper_].folder = false;
 }
 
 void Attempt::watch_quarantined() {
+  for (const int id : quarantine_) (void)take(false, id);  // a neighbour may have had it
   if (!quarantine_.empty() && !std::exchange(watching_, true)) later(5s, What::gpu_watch);
 }
 
@@ -150,6 +156,7 @@ void Attempt::finish() {
   }
   if (!world_.daemon.step()) return;
   if (end_->complete && linked_) world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
+  if (!linked_) clean_up();
   watch_quarantined();
 }
 
@@ -172,14 +179,12 @@ void Attempt::never_began() {
 
 void Attempt::adopt_lingering(const std::vector<int>& quarantined) {
   finished_ = true;
-  keeper_ = world_.keepers.find(id_);
-  Keeper& keeper = world_.keepers[keeper_];
-  if (!keeper.alive) {
-    keeper.folder = false;
-    return;
-  }
   quarantine_.insert(quarantined.begin(), quarantined.end());
-  linked(keeper_, false);
+  if (world_.plan.mutant != Mutant::looks_once) watch_quarantined();
+  keeper_ = world_.keepers.find(id_);
+  const bool waits = keeper_ >= 0 && take_up_lingering();
+  if (!linked_) take_all();
+  if (!waits) clean_up();
 }
 
 }  // namespace ebb::simulation

@@ -29,8 +29,9 @@ class Attempt {
 
   // recovery
   void adopt(std::uint32_t boot, model::JobState state);
+  /// Its report is written. `quarantined`: what it still holds back.
   void adopt_lingering(const std::vector<int>& quarantined);
-  [[nodiscard]] bool quarantines(int gpu) const { return quarantine_.contains(gpu); }
+  void look_at_quarantined();
 
   // what happens
   void happen(const Happening& happening);
@@ -60,6 +61,7 @@ class Attempt {
   void tree_ended(engine::Ended event);
   void emptied();
   void never_began();
+  void clean_up();
 
   // attempt_tree.cc
   void linked(int keeper, bool child);
@@ -70,13 +72,13 @@ class Attempt {
   void lost(Loss how);
   void kill(Loss how);
   void settle(model::JobState state);
+  [[nodiscard]] bool take_up_lingering();
   [[nodiscard]] bool end_awaited() const { return !end_ && (linked_ || arriving_ || hunting_); }
 
   // attempt_release.cc
   void run_releases();
   void gpu_release(std::size_t index);
   void report();
-  void look_at_quarantined();
   void watch_quarantined();
 
   World& world_;

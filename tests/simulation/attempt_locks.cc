@@ -11,6 +11,7 @@ using namespace std::chrono_literals;
 using model::DeviceState;
 
 bool Attempt::take(bool is_port, int id) {
+  if (locks_.contains({is_port, id})) return true;
   if (!world_.machine.lock(world_.machine.device(is_port, id))) return false;
   locks_.emplace(is_port, id);
   return true;
@@ -26,8 +27,10 @@ void Attempt::give_back_all() {
 
 // For an attempt of an earlier daemon whose keeper is gone: what can be had, and nothing is said of the rest.
 void Attempt::take_all() {
-  for (const int gpu : leases_.gpus) (void)take(false, gpu);
-  for (const int port : leases_.ports) (void)take(true, port);
+  for (const int gpu : leases_.gpus)
+    if (!finished_ || quarantine_.contains(gpu)) (void)take(false, gpu);
+  for (const int port : leases_.ports)
+    if (!finished_) (void)take(true, port);
 }
 
 void Attempt::acquire() {

@@ -106,6 +106,7 @@ void Attempt::look_at_quarantined() {
   for (const int id : held) {
     const auto verdict = world_.machine.look(world_.machine.device(false, id), id_);
     if (verdict != Verdict::free && verdict != Verdict::outside) continue;
+    if (!world_.daemon.step()) return;
     quarantine_.erase(id);
     give_back(false, id);
     if (world_.plan.mutant == Mutant::forgets_quarantine) continue;

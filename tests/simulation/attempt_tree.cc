@@ -59,8 +59,8 @@ void Attempt::hears(const Message& message) {
   if (message.kind == Message::Kind::locks) {
     // Both have them from here on; the message itself has held them since it was sent.
     const auto take_over = [&](bool is_port, int id, bool wanted) {
-      if (!linked_ || !wanted || !locks_.emplace(is_port, id).second)
-        world_.machine.unlock(world_.machine.device(is_port, id));
+      const bool keeps = linked_ && wanted && locks_.emplace(is_port, id).second;
+      world_.machine.receive(world_.machine.device(is_port, id), keeps);
     };
     const Keeper& keeper = world_.keepers[keeper_];
     for (const int gpu : keeper.leases.gpus)
@@ -110,13 +110,14 @@ void Attempt::lost(Loss how) {
   if (may_live && keeper_ >= 0) world_.keepers.kill(keeper_);
   if (!world_.daemon.step()) return;
   if (!known) {
+    take_all();  // what it has not handed over
     if (keeper_ >= 0 && world_.keepers[keeper_].recorded && world_.keepers[keeper_].record.complete) {
       over(world_.keepers[keeper_].record);
     } else {
       kill(how);
     }
   }
-  if (finished_ && !linked_ && end_ && end_->complete && keeper_ >= 0) world_.keepers[keeper_].folder = false;
+  if (finished_ && !linked_) clean_up();
 }
 
 void Attempt::kill(Loss how) {
@@ -133,6 +134,21 @@ void Attempt::tree_emptied() {
 }
 
 // ---- recovery
+
+// False where its keeper is gone and nothing of the tree is left.
+bool Attempt::take_up_lingering() {
+  const Keeper& keeper = world_.keepers[keeper_];
+  const EndRecord until_it_says_better{.complete = false};
+  if (keeper.alive && keeper.listening) {
+    end_ = until_it_says_better;
+    linked(keeper_, false);
+    return true;
+  }
+  if ((keeper.recorded && keeper.record.complete) || keeper.tree.empty()) return false;
+  end_ = until_it_says_better;
+  kill(Loss::exited);
+  return true;
+}
 
 void Attempt::keeper_came() {
   if (arriving_) settle(arriving_as_);

@@ -75,7 +75,6 @@ class Daemon {
   // startup.cc
   void start();
   void recover();
-  void look_at_quarantined();
 
   // shell.cc
   void turn();
@@ -105,7 +104,6 @@ class Daemon {
   std::vector<std::pair<JobId, int>> current_;  // places of those that the shell knows
   std::vector<Watched> watches_;
   std::int32_t watch_number_ = 0;
-  std::vector<int> unawaited_;  // GPUs that an earlier daemon quarantined, and no attempt waits for
   std::vector<Submission> submissions_;
   int ticket_ = 0;
   std::vector<int> waits_for_key_;

@@ -85,6 +85,7 @@ void Oracle::follow(const engine::Event& event) {
     return *live_.insert(place, Live{.info = info,
                                      .alone_since = world_.now(),
                                      .told_so = {},
+                                     .stop = {},
                                      .leases = {},
                                      .perhaps_first = {},
                                      .surely_first = {}});
@@ -94,6 +95,7 @@ void Oracle::follow(const engine::Event& event) {
     if (!restored->attempt) return;
     live.active = true;
     live.leases = restored->attempt->leases;
+    if (restored->attempt->stop_reason) live.stop = restored->attempt->stop_reason->kind;
     claim({restored->job.id, static_cast<std::uint32_t>(restored->attempt->number)}, live.leases);
   } else if (const auto* submitted = std::get_if<engine::Submitted>(&event)) {
     enter(submitted->job);
@@ -148,6 +150,9 @@ void Oracle::owner_event(const engine::Event& event) {
 void Oracle::asked_to_stop(JobId job, const model::StopReason& reason) {
   const auto found = std::ranges::find(live_, job, [](const Live& live) { return live.info.id; });
   if (found == live_.end()) return;
+  // What was due once stays decided: the owner may have come back since, to a new daemon.
+  if (found->stop == reason.kind) return;
+  found->stop = reason.kind;
   const int number = World::job_of(job);
   if (reason.kind == StopKind::timeout) {
     const Facts& of = facts(job);

@@ -51,8 +51,8 @@ void Keepers::take(int number, const Command& command) {
     case Command::Kind::fetch_locks:
       // The descriptors are on their way, and hold the locks meanwhile.
       if (!send(number, {.kind = Message::Kind::locks})) return;
-      for (const int gpu : keeper.leases.gpus) ++world_.machine.device(false, gpu).lock.daemon;
-      for (const int port : keeper.leases.ports) ++world_.machine.device(true, port).lock.daemon;
+      for (const int gpu : keeper.leases.gpus) ++world_.machine.device(false, gpu).lock.passed;
+      for (const int port : keeper.leases.ports) ++world_.machine.device(true, port).lock.passed;
       return;
     case Command::Kind::ack:
       if (keeper.phase == Phase::at_end) exit(number);

@@ -191,7 +191,13 @@ void Keepers::kill_tree(int number) {
 void Keepers::exit(int number) {
   Keeper& keeper = (*this)[number];
   keeper.alive = false;
-  for (const int gpu : keeper.leases.gpus) --world_.machine.device(false, gpu).lock.keepers;
+  for (const int gpu : keeper.leases.gpus) {
+    Device& device = world_.machine.device(false, gpu);
+    --device.lock.keepers;
+    // To an attempt that has the GPU in quarantine, an earlier one's keeper was a neighbour, too.
+    for (const QuarantineRow& row : world_.disk.quarantined())
+      if (row.gpu == gpu && row.attempt != keeper.attempt) device.neighbour_left = world_.now();
+  }
   for (const int port : keeper.leases.ports) --world_.machine.device(true, port).lock.keepers;
   (void)send(number, {});
 }

@@ -25,13 +25,20 @@ bool Machine::lock(Device& device) {
 }
 
 void Machine::unlock(Device& device) {
+  // Else a daemon that is dead goes on, which is the simulator's own fault.
+  if (device.lock.daemon == 0) return world_.oracle.fail("a lock is given back that nobody holds");
   if (--device.lock.daemon == 0) device.verified_at.reset();
+}
+
+void Machine::receive(Device& device, bool keeps) {
+  --device.lock.passed;
+  if (keeps) ++device.lock.daemon;
 }
 
 void Machine::daemon_dies() {
   for (auto* devices : {&gpus_, &ports_}) {
     for (Device& device : *devices) {
-      device.lock.daemon = 0;
+      device.lock.daemon = device.lock.passed = 0;
       device.verified_at.reset();
     }
   }
@@ -90,7 +97,7 @@ void Machine::outsider_comes(bool is_port, std::size_t index) {
 void Machine::outsider_goes(bool is_port, std::size_t index) {
   Device& device = (is_port ? ports_ : gpus_)[index];
   device.outside = false;
-  device.lock.neighbour = false;
+  if (std::exchange(device.lock.neighbour, false)) device.neighbour_left = world_.now();
 }
 
 void Machine::driver_hangs(std::size_t index) {
@@ -112,7 +119,7 @@ void Machine::calm() {
   for (auto* devices : {&gpus_, &ports_}) {
     for (Device& device : *devices) {
       device.outside = false;
-      device.lock.neighbour = false;
+      if (std::exchange(device.lock.neighbour, false)) device.neighbour_left = world_.now();
       device.hangs_until = {};
       device.residue_until = std::min(device.residue_until, world_.now() + 1s);
     }

@@ -15,15 +15,16 @@ struct World;
 struct Lock {
   int daemon = 0;   ///< attempts of the daemon that hold it
   int keepers = 0;  ///< keepers that hold it
+  int passed = 0;   ///< descriptors on their way from a keeper, which the daemon has yet to read
   bool neighbour = false;
-  [[nodiscard]] bool free() const { return daemon == 0 && keepers == 0 && !neighbour; }
+  [[nodiscard]] bool free() const { return daemon == 0 && keepers == 0 && passed == 0 && !neighbour; }
 };
 
 struct Device {
   int id = 0;
   Lock lock;
   bool outside = false;  ///< used by processes that are not of our jobs
-  Moment outside_since{};
+  Moment outside_since{}, neighbour_left{};
   // GPUs only
   Moment hangs_until{};                   ///< its driver answers nobody
   std::optional<AttemptId> residue = {};  ///< memory of an attempt that the driver has not cleared yet
@@ -44,6 +45,8 @@ class Machine {
   /// flock by the daemon, for one attempt; false where it is busy.
   [[nodiscard]] bool lock(Device& device);
   void unlock(Device& device);
+  /// The daemon reads a descriptor that a keeper has passed to it, and keeps it or not.
+  void receive(Device& device, bool keeps);
   /// All that the daemon holds goes with it.
   void daemon_dies();
   void reboot();

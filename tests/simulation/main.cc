@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "named_seeds.h"
 #include "simulation.h"
 
 namespace {
@@ -13,7 +14,7 @@ using namespace ebb::simulation;
 
 constexpr const char* kUsage =
     "usage: tests/simulation/run [--seeds N] [--first S] [--trace] [--without FAULT,…] [--jobs N]\n"
-    "                            [--mutant NAME] [--mutants] [--keep-going]\n"
+    "                            [--mutant NAME] [--mutants] [--named] [--keep-going]\n"
     "Plays N histories (100000 by default) from seed S (1) and prints one JSON line; exit 1 on any "
     "violation.\n"
     "  --trace       tells the story of each seed: for one seed\n"
@@ -21,6 +22,7 @@ constexpr const char* kUsage =
     "  --mutant      puts an error into the simulated shell, which the oracle should find\n"
     "  --mutants     puts each of them in, and says after how many seeds it is found; exit 1 where one is "
     "not\n"
+    "  --named       plays those histories first in which something was wrong once\n"
     "  --keep-going  does not stop at the tenth violation\n"
     "Example: tests/simulation/run --first 4711 --seeds 1 --trace\n";
 // Of so many seeds one is played twice: the same seed must give the same history.
@@ -32,6 +34,7 @@ struct Arguments {
   std::uint64_t first = 1;
   bool keep_going = false;
   bool mutants = false;
+  bool named = false;
   Options options;
 };
 
@@ -61,6 +64,10 @@ std::optional<Arguments> parse(int argc, char** argv) {
     }
     if (option == "--mutants") {
       arguments.mutants = true;
+      continue;
+    }
+    if (option == "--named") {
+      arguments.named = true;
       continue;
     }
     if (option == "--keep-going") {
@@ -109,6 +116,19 @@ int find_mutants(const Arguments& arguments) {
   return missed == 0 ? 0 : 1;
 }
 
+// What was found once stays found.
+int play_named() {
+  int violations = 0;
+  for (const NamedSeed& named : named_seeds()) {
+    const std::string violation = simulate(named.seed, named.options).violation;
+    if (violation.empty()) continue;
+    ++violations;
+    std::fprintf(stderr, "%.*s: again?\n", static_cast<int>(named.what.size()), named.what.data());
+    show(named.seed, violation, named.options);
+  }
+  return violations;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -127,7 +147,7 @@ int main(int argc, char** argv) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   };
   std::uint64_t events = 0, seeds = 0;
-  int violations = 0;
+  int violations = arguments->named ? play_named() : 0;
   double told = 0;
   for (; seeds < arguments->seeds; ++seeds) {
     const std::uint64_t seed = arguments->first + seeds;
@@ -148,7 +168,7 @@ int main(int argc, char** argv) {
     if (seconds() - told < 10) continue;
     told = seconds();
     std::fprintf(stderr, "%llu of %llu seeds, %.0f a minute, %d violations\n",
-                 static_cast<unsigned long long>(seeds + 1),
+                 static_cast<unsigned long long>(seeds) + 1,
                  static_cast<unsigned long long>(arguments->seeds),
                  static_cast<double>(seeds + 1) / told * 60, violations);
   }

@@ -7,6 +7,11 @@
 
 // What must hold of processes, devices and clients.
 namespace ebb::simulation {
+namespace {
+using model::DeviceState;
+// Between two looks at what is quarantined, and a little.
+constexpr Duration kLookAgain = std::chrono::seconds(6);
+}  // namespace
 
 void Oracle::fail(const std::string& what) {
   if (!violation_.empty()) return;
@@ -59,6 +64,37 @@ void Oracle::executed(const Keeper& keeper) {
       return fail("job " + keeper.attempt.job.str() + " has two trees");
     if (shares(other.leases.gpus, keeper.leases.gpus) || shares(other.leases.ports, keeper.leases.ports))
       return fail(who + " runs on what " + other.attempt.str() + " uses");
+  }
+}
+
+// A neighbour asks for the lock first. What outlived its job may come back to a GPU that shows nothing of it.
+void Oracle::all_told() {
+  if (restoring_) return;
+  const auto unlocked = [&](int gpu, AttemptId attempt) {
+    const Device& device = world_.machine.device(false, gpu);
+    // A neighbour that came between two daemons may have had it; the next look takes it back.
+    if (!device.lock.free() || world_.now() < device.neighbour_left + kLookAgain) return false;
+    // That its keeper is gone is on its way to the daemon.
+    return std::ranges::none_of(world_.keepers.all(), [&](const Keeper& keeper) {
+      return keeper.attempt == attempt && !keeper.out.empty();
+    });
+  };
+  const auto gpus = world_.daemon.engine().devices().gpus;
+  for (const QuarantineRow& row : world_.disk.quarantined()) {
+    if (gpus[static_cast<std::size_t>(row.gpu)].state != DeviceState::quarantined) continue;
+    // It is watched from when the report is known to be on disk.
+    const bool watched = std::ranges::any_of(world_.daemon.attempts(), [&](const Attempt& one) {
+      return row.attempt == one.id() && one.finished();
+    });
+    if (watched && unlocked(row.gpu, *row.attempt))
+      return fail("gpu " + std::to_string(row.gpu) + " is quarantined, and nobody has its lock");
+  }
+  for (const Keeper& keeper : world_.keepers.all()) {
+    if (!keeper.tree.leader && !keeper.tree.others) continue;
+    for (const int gpu : keeper.leases.gpus)
+      if (unlocked(gpu, keeper.attempt))
+        return fail(keeper.attempt.str() + " has processes on gpu " + std::to_string(gpu) +
+                    ", and nobody has its lock");
   }
 }
 

@@ -52,6 +52,8 @@ class Oracle {
   void daemon_dies();
   void applied(const engine::Event& event, const engine::Actions& actions);
   void carried_out(const engine::Act& act);
+  /// The engine knows all that the daemon does.
+  void all_told();
   void checked(const engine::JobInfo& job, bool accepted);
 
  private:
@@ -72,6 +74,7 @@ class Oracle {
     Moment alone_since{};  // its owner's lease has been running out since then
     Moment told_so{};  // when the engine heard of that: a connection's end is told late, with its last sign
                        // of life
+    std::optional<model::StopKind> stop;  // was asked for, in this life or before
     bool acquiring = false, active = false;
     engine::Leases leases;
     std::optional<Moment> perhaps_first, surely_first;

@@ -20,18 +20,17 @@ enum class What : std::uint8_t {
   daemon_tick,   // the engine's timer
   daemon_retry,  // of a commit that the disk refused
   // an attempt in the daemon: `subject` is its place there
-  gpu_answer,       // the driver has been asked about one GPU before the lease
-  gpu_release,      // the same at the release
-  release_done,     // the last files are gone
-  gpu_watch,        // a look at a GPU that is quarantined
-  device_look,      // a look at a device that is used from outside
-  quarantine_look,  // at the GPUs that are quarantined and that no attempt waits for
-  answer_late,      // a keeper has not answered in time
-  end_late,         // a keeper has not ended its tree in time
-  arrival_late,     // a keeper has not come in time
-  hunt_over,        // the daemon's own kill has shown effect
-  hunt_late,        // it has not
-  places_removed,   // of an attempt that never began
+  gpu_answer,      // the driver has been asked about one GPU before the lease
+  gpu_release,     // the same at the release
+  release_done,    // the last files are gone
+  gpu_watch,       // a look at a GPU that is quarantined
+  device_look,     // a look at a device that is used from outside
+  answer_late,     // a keeper has not answered in time
+  end_late,        // a keeper has not ended its tree in time
+  arrival_late,    // a keeper has not come in time
+  hunt_over,       // the daemon's own kill has shown effect
+  hunt_late,       // it has not
+  places_removed,  // of an attempt that never began
   ready_answer,
   // the disk
   disk_done,

@@ -43,8 +43,6 @@ void Daemon::happen(const Happening& happening) {
     case What::daemon_retry:
       if (committing_) commit();
       return;
-    case What::quarantine_look:
-      return look_at_quarantined();
     case What::device_look:
       return look_at(happening.detail);
     default:
@@ -79,6 +77,7 @@ void Daemon::turn() {
   }
   scheduled_ = false;
   if (!alive_) return;
+  world_.oracle.all_told();
   flush();
   arm_timer();
   end_if_idle();

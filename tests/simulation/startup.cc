@@ -1,13 +1,10 @@
-#include <algorithm>
+#include <map>
 
 #include "daemon.h"
 #include "world.h"
 
 // Start-up is recovery: modules/daemon/src/startup.cc.
 namespace ebb::simulation {
-namespace {
-const std::vector<model::OutsideUse> kUse = {{1, "root", 100}}, kNoUse = {};
-}
 
 void Daemon::start() {
   alive_ = true;
@@ -56,53 +53,31 @@ void Daemon::recover() {
   }
   for (const QuarantineRow& row : world_.disk.quarantined())
     tell(engine::DeviceChanged{false, row.gpu, model::DeviceState::quarantined, row.why, {}});
-  // Folders of attempts whose report is written: their keepers wait for an acknowledgement, or for survivors.
-  for (int number = 0; number < world_.keepers.count() && alive_; ++number) {
-    Keeper& keeper = world_.keepers[number];
-    const Row* const row = world_.disk.find(keeper.attempt.job);
-    if (!keeper.folder || row == nullptr || !row->report) continue;
-    if (keeper.boot != world_.boot_number) {
-      keeper.folder = false;
-      continue;
-    }
-    std::vector<int> held;
-    for (const QuarantineRow& one : world_.disk.quarantined())
-      if (one.attempt == keeper.attempt) held = keeper.leases.gpus;
+  // Attempts whose report is written: those that have a folder (their keepers wait for an acknowledgement, or
+  // for survivors, or are dead), and those that hold a GPU back.
+  std::map<AttemptId, std::vector<int>> lingering;
+  for (const Keeper& keeper : world_.keepers.all()) {
+    if (keeper.folder && keeper.boot == world_.boot_number) lingering[keeper.attempt];
+  }
+  for (const QuarantineRow& row : world_.disk.quarantined())
+    if (row.attempt) lingering[*row.attempt].push_back(row.gpu);
+  for (const auto& [id, gpus] : lingering) {
+    if (!step()) return;
+    const Row* const row = world_.disk.find(id.job);
+    if (row == nullptr || !row->report || !row->attempt) continue;
+    engine::Leases held;
+    // All of them, since a keeper hands its locks over in their order.
+    if (!gpus.empty()) held.gpus = row->attempt->leases.gpus;
     const int place = static_cast<int>(attempts_.size());
-    engine::Leases leases;
-    leases.gpus = held;
-    attempts_.emplace_back(world_, place, keeper.attempt, keeper.job, leases).adopt_lingering(held);
+    attempts_.emplace_back(world_, place, id, row->job, held).adopt_lingering(gpus);
   }
   for (const Live& found : live) {
     if (!step()) return;
     found.attempt->adopt(found.boot, found.state);
   }
   apply(engine::RestoreDone{});
-  unawaited_.clear();
-  for (const QuarantineRow& row : world_.disk.quarantined()) {
-    const bool awaited =
-        std::ranges::any_of(attempts_, [&](const Attempt& one) { return one.quarantines(row.gpu); });
-    if (!awaited) unawaited_.push_back(row.gpu);
-  }
-  look_at_quarantined();
-}
-
-// What held a GPU back may have gone while no daemon ran.
-void Daemon::look_at_quarantined() {
-  if (!alive_) return;
-  std::erase_if(unawaited_, [this](int id) {
-    const auto row = std::ranges::find(world_.disk.quarantined(), id, &QuarantineRow::gpu);
-    // A process that its own job left behind is no outsider, though its keeper is gone.
-    const auto attempt = row == world_.disk.quarantined().end() ? std::nullopt : row->attempt;
-    const auto verdict = world_.machine.look(world_.machine.device(false, id), attempt);
-    if (verdict != Machine::Verdict::free && verdict != Machine::Verdict::outside) return false;
-    const bool outside = verdict == Machine::Verdict::outside;
-    tell(engine::DeviceChanged{false, id, outside ? model::DeviceState::outside : model::DeviceState::free,
-                               "looked", outside ? kUse : kNoUse});
-    return true;
-  });
-  if (!unawaited_.empty() && alive_ && world_.plan.mutant != Mutant::looks_once)
-    world_.scheduler.after(std::chrono::seconds(5), What::quarantine_look, world_.life);
+  // What held a GPU back may have gone while no daemon ran.
+  for (Attempt& one : attempts_) one.look_at_quarantined();
 }
 
 }  // namespace ebb::simulation

@@ -176,8 +176,10 @@ bool World::at_rest() const {
   if (!daemon.at_rest() || disk.ended() != static_cast<int>(disk.rows().size()) || !clients.content())
     return false;
   if (!disk.quarantined().empty()) return false;
-  return std::ranges::none_of(keepers.all(),
-                              [](const Keeper& keeper) { return keeper.alive || !keeper.tree.empty(); });
+  // What a keeper said last may be on its way to the daemon, and locks with it.
+  return std::ranges::none_of(keepers.all(), [](const Keeper& keeper) {
+    return keeper.alive || !keeper.tree.empty() || !keeper.out.empty();
+  });
 }
 
 }  // namespace ebb::simulation

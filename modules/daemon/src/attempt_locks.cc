@@ -74,10 +74,13 @@ void AttemptLocks::verify(std::size_t index, Refusals refusals, std::function<vo
   done(std::move(refusals));
 }
 
+void AttemptLocks::take_again(int gpu) {
+  if (gpus_.contains(gpu)) return;
+  if (auto lock = take_gpu(gpu)) gpus_[gpu] = std::move(*lock);
+}
+
 void AttemptLocks::take() {
-  for (const int id : leases_.gpus) {
-    if (auto lock = take_gpu(id)) gpus_[id] = std::move(*lock);
-  }
+  for (const int id : leases_.gpus) take_again(id);
   for (const int port : leases_.ports) {
     if (auto lock = take_port(port)) ports_[port] = std::move(*lock);
   }

@@ -25,8 +25,10 @@ class AttemptLocks : public std::enable_shared_from_this<AttemptLocks> {
   /// be had are still held.
   void acquire(std::function<void(Refusals)> done);
   /// For an attempt of an earlier daemon whose keeper is gone: its locks are free for whoever comes first, so
-  /// what can be had is taken and nothing is said of the rest.
+  /// what can be had is taken and nothing is said of the rest. What is held stays held.
   void take();
+  /// The same for one GPU.
+  void take_again(int gpu);
   /// Takes over what a keeper handed back: in the order of descriptors().
   void adopt(std::vector<UniqueFd> handed);
 

@@ -110,8 +110,9 @@ void KeptTree::lost(KeeperSession::Loss how) {
   const bool may_live = !keeper_.reaped() && (!known || how != KeeperSession::Loss::exited);
   if (!known) processes_->remember();  // with the keeper its leader dies
   if (may_live && !keeper_.kill()) process::kill_keeper(folder_);
-  if (std::exchange(foreign_, false)) calls_.no_keeper();
+  foreign_ = false;
   if (!known) {
+    calls_.no_keeper();  // it may have handed nothing over; comes again when one that was killed is gone
     // What it wrote before it went counts.
     if (auto record = process::read_end_record(folder_); record && record->complete) {
       over(std::move(*record));

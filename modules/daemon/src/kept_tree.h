@@ -36,7 +36,8 @@ class KeptTree {
     /// No process uses the attempt's folder and groups any more.
     std::function<void()> keeper_gone;
     std::function<void(std::vector<UniqueFd>)> handed_locks;
-    /// After take_up(): no keeper is there (any more) that has the locks and could hand them over.
+    /// No keeper is there (any more) that has locks and could hand them over: after take_up(), or before the
+    /// tree's end is known. May come again.
     std::function<void()> no_keeper;
     /// Its keeper speaks another version of the protocol, and is left alone.
     std::function<void(const std::string& why)> foreign_keeper;

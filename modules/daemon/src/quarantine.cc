@@ -33,6 +33,8 @@ void Quarantine::take_from(model::Report& report, const std::vector<int>& gpus) 
 
 void Quarantine::watch() {
   if (gpus_.empty() || stopped_) return;
+  // A lock that a killed keeper, or a neighbour, still had when it was asked for is had later.
+  for (const int gpu : gpus_) locks_->take_again(gpu);
   timer_.expires_after(kLookAgain);
   timer_.async_wait([self = shared_from_this()](boost::system::error_code failure) {
     if (failure) return;

@@ -1,9 +1,13 @@
 // What outlives the kill of an ended job, when its keeper is gone too and a new daemon starts.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/file.h>
 
 #include <filesystem>
 
 #include "daemon_fixture.h"
+#include "ebb/base/files.h"
 #include "ebb/model/json.h"
 #include "hanging_file_system.h"
 
@@ -18,6 +22,19 @@ class Survivors : public testing::DaemonTest {
   static Task<model::DeviceState> gpu(Daemon& daemon, const Caller& who) {
     const model::Devices devices = co_await daemon.devices(who);
     co_return devices.gpus.at(0).state;
+  }
+  // Whether anybody could take that GPU's lock.
+  [[nodiscard]] bool lock_is_free() const {
+    std::size_t found = 0;
+    bool free = true;
+    for (const auto& file : std::filesystem::directory_iterator(config_.state.dir / "locks")) {
+      const auto lock = open_file(file.path(), O_RDWR);
+      EXPECT_TRUE(lock.ok());
+      ++found;
+      free = free && lock && ::flock(lock->get(), LOCK_EX | LOCK_NB) == 0;
+    }
+    EXPECT_EQ(found, 1U);
+    return free;
   }
 };
 
@@ -67,6 +84,47 @@ TEST_F(Survivors, OfAnEndedJobWithoutAKeeperAreWatchedUntilTheyAreGone) {
     EXPECT_EQ(now, model::DeviceState::free);
     EXPECT_FALSE(std::filesystem::exists(attempt));
   });
+}
+
+// Another daemon of this machine would find the GPU's lock free, and lease it.
+TEST_F(Survivors, AreLockedOutWhenTheirKeeperDiedBeforeItHandedItsLocksOver) {
+  config_.gpus.use = "declared:1";
+  config_.jobs.kill_timeout = 100ms;
+  std::filesystem::create_directory(folder_ / "hang");
+  process::testing::HangingFileSystem hanging(folder_ / "hang");
+  if (!hanging.mounted()) GTEST_SKIP() << "no FUSE here";
+  JobId id;
+  pid_t keeper = -1;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request = job({"/bin/cat", (folder_ / "hang/file").string()});
+        request.request.gpus = 1;
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        (void)co_await in_state(daemon, who, id, model::JobState::running);
+        hanging.take_request();
+        keeper = keeper_of(id);
+      },
+      true);
+  ASSERT_GT(keeper, 0);
+  ::kill(keeper, SIGSTOP);
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const model::Report report = co_await ended(daemon, who, id);
+    EXPECT_EQ(report.reason.kind, model::StopKind::keeper_lost) << model::json_text(report);
+    EXPECT_FALSE(report.complete) << model::json_text(report);
+    EXPECT_FALSE(lock_is_free());
+    hanging.release();
+    const BootTime deadline = BootClock::now() + 20s;
+    auto now = co_await gpu(daemon, who);
+    while (now != model::DeviceState::free && BootClock::now() < deadline) {
+      (void)co_await daemon.changed(who, id, model::JobState::failed, 10ms);
+      now = co_await gpu(daemon, who);
+    }
+    EXPECT_EQ(now, model::DeviceState::free);
+    EXPECT_TRUE(lock_is_free());
+  });
+  ::waitpid(keeper, nullptr, 0);
 }
 
 }  // namespace
