@@ -197,7 +197,7 @@ void History::drop_jobs() {
       break;
     }
     jobs_walk_ = job.ended;
-    if (job.newest) continue;
+    if (job.kept) continue;
     chosen.push_back(job);
     --over;
   }

@@ -303,8 +303,9 @@ Result<std::vector<JobId>> Reader::ids(Statement& statement) {
 Result<std::vector<Store::EndedJob>> Reader::ended_after(Store::EndedAt after, int limit) {
   auto statement = Statement::prepare(
       connection_,
-      "SELECT id, ended_at, seq, attempt, seq = (SELECT max(seq) FROM jobs) FROM jobs INDEXED BY jobs_by_end "
-      "WHERE ended_at IS NOT NULL AND (ended_at, seq) > (?, ?) ORDER BY ended_at, seq LIMIT ?",
+      "SELECT id, ended_at, seq, attempt, seq = (SELECT max(seq) FROM jobs) OR id IN "
+      "(SELECT job FROM quarantine WHERE job IS NOT NULL) FROM jobs INDEXED BY jobs_by_end WHERE ended_at IS "
+      "NOT NULL AND (ended_at, seq) > (?, ?) ORDER BY ended_at, seq LIMIT ?",
       false);
   if (!statement) return std::move(statement).error();
   statement->query(after.at, after.seq, limit);
@@ -316,7 +317,7 @@ Result<std::vector<Store::EndedJob>> Reader::ended_after(Store::EndedAt after, i
     found.push_back({.id = JobId(static_cast<std::uint32_t>(statement->integer(0))),
                      .ended = {.at = statement->time(1), .seq = statement->integer(2)},
                      .attempts = statement->small(3),
-                     .newest = statement->integer(4) != 0});
+                     .kept = statement->integer(4) != 0});
   }
 }
 

@@ -68,8 +68,10 @@ class Store {
   struct EndedJob {
     JobId id;
     EndedAt ended;
-    int attempts = 0;     ///< the number of its last attempt
-    bool newest = false;  ///< of all jobs: DropJob refuses it, since the numbering goes on from it
+    int attempts = 0;  ///< the number of its last attempt
+    /// Not to be dropped: the newest of all jobs, from which the numbering goes on, or one whose GPU is
+    /// quarantined and is looked for by the next daemon.
+    bool kept = false;
   };
   /// Ended jobs that come after `after`, the longest ended first.
   [[nodiscard]] Result<std::vector<EndedJob>> ended_after(EndedAt after, int limit) const;
