@@ -5,6 +5,7 @@
 #include <sys/file.h>
 
 #include <filesystem>
+#include <optional>
 
 #include "daemon_fixture.h"
 #include "ebb/base/files.h"
@@ -18,6 +19,28 @@ using namespace std::chrono_literals;
 
 class Survivors : public testing::DaemonTest {
  protected:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(DaemonTest::SetUp());
+    config_.gpus.use = "declared:1";
+    config_.jobs.kill_timeout = 100ms;
+    std::filesystem::create_directory(folder_ / "hang");
+    hanging_.emplace(folder_ / "hang");
+    if (!hanging_->mounted()) GTEST_SKIP() << "no FUSE here";
+  }
+  void TearDown() override {
+    hanging_.reset();
+    DaemonTest::TearDown();
+  }
+  // A job that has the GPU, and that no kill ends before the file system is released.
+  Task<JobId> start_hanging(Daemon& daemon, const Caller& who) {
+    Submission request = job({"/bin/cat", (folder_ / "hang/file").string()});
+    request.request.gpus = 1;
+    const auto submitted = co_await daemon.submit(who, std::move(request));
+    const JobId id = submitted->job.id;
+    (void)co_await in_state(daemon, who, id, model::JobState::running);
+    hanging_->take_request();
+    co_return id;
+  }
   // Of the one GPU of this test.
   static Task<model::DeviceState> gpu(Daemon& daemon, const Caller& who) {
     const model::Devices devices = co_await daemon.devices(who);
@@ -36,24 +59,17 @@ class Survivors : public testing::DaemonTest {
     EXPECT_EQ(found, 1U);
     return free;
   }
+
+  std::optional<process::testing::HangingFileSystem> hanging_;
 };
 
 TEST_F(Survivors, OfAnEndedJobWithoutAKeeperAreWatchedUntilTheyAreGone) {
-  config_.gpus.use = "declared:1";
-  config_.jobs.kill_timeout = 100ms;
-  std::filesystem::create_directory(folder_ / "hang");
-  process::testing::HangingFileSystem hanging(folder_ / "hang");
-  if (!hanging.mounted()) GTEST_SKIP() << "no FUSE here";
   JobId id;
   pid_t keeper = -1;
   with_daemon(
       [&](Daemon& daemon) -> Task<void> {
         const Caller who = caller(daemon);
-        Submission request = job({"/bin/cat", (folder_ / "hang/file").string()});
-        request.request.gpus = 1;
-        id = (co_await daemon.submit(who, std::move(request)))->job.id;
-        (void)co_await in_state(daemon, who, id, model::JobState::running);
-        hanging.take_request();
+        id = co_await start_hanging(daemon, who);
         CancelRequest cancel;
         cancel.by = "owner";
         cancel.grace = 0s;
@@ -73,7 +89,7 @@ TEST_F(Survivors, OfAnEndedJobWithoutAKeeperAreWatchedUntilTheyAreGone) {
     EXPECT_EQ(held, model::DeviceState::quarantined) << "a process of the job is still there";
     const std::filesystem::path attempt = config_.state.dir / "attempts" / (id.str() + ".1");
     EXPECT_TRUE(std::filesystem::exists(attempt));
-    hanging.release();
+    hanging_->release();
     const BootTime deadline = BootClock::now() + 20s;
     auto now = held;
     while ((now != model::DeviceState::free || std::filesystem::exists(attempt)) &&
@@ -88,21 +104,12 @@ TEST_F(Survivors, OfAnEndedJobWithoutAKeeperAreWatchedUntilTheyAreGone) {
 
 // Another daemon of this machine would find the GPU's lock free, and lease it.
 TEST_F(Survivors, AreLockedOutWhenTheirKeeperDiedBeforeItHandedItsLocksOver) {
-  config_.gpus.use = "declared:1";
-  config_.jobs.kill_timeout = 100ms;
-  std::filesystem::create_directory(folder_ / "hang");
-  process::testing::HangingFileSystem hanging(folder_ / "hang");
-  if (!hanging.mounted()) GTEST_SKIP() << "no FUSE here";
   JobId id;
   pid_t keeper = -1;
   with_daemon(
       [&](Daemon& daemon) -> Task<void> {
         const Caller who = caller(daemon);
-        Submission request = job({"/bin/cat", (folder_ / "hang/file").string()});
-        request.request.gpus = 1;
-        id = (co_await daemon.submit(who, std::move(request)))->job.id;
-        (void)co_await in_state(daemon, who, id, model::JobState::running);
-        hanging.take_request();
+        id = co_await start_hanging(daemon, who);
         keeper = keeper_of(id);
       },
       true);
@@ -114,7 +121,7 @@ TEST_F(Survivors, AreLockedOutWhenTheirKeeperDiedBeforeItHandedItsLocksOver) {
     EXPECT_EQ(report.reason.kind, model::StopKind::keeper_lost) << model::json_text(report);
     EXPECT_FALSE(report.complete) << model::json_text(report);
     EXPECT_FALSE(lock_is_free());
-    hanging.release();
+    hanging_->release();
     const BootTime deadline = BootClock::now() + 20s;
     auto now = co_await gpu(daemon, who);
     while (now != model::DeviceState::free && BootClock::now() < deadline) {
