@@ -320,7 +320,7 @@ class CommandLine(harness.Case):
         d = harness.Daemon(start=False)
         self.addCleanup(self._end, d)
         words = d.command()
-        d.command = lambda: ["prlimit", "--nofile=900:", "--core=0:", *words]
+        d.command = lambda: ["prlimit", "--nofile=900:", "--core=0:1", *words]
         d.start()
         limit = lambda text, name: re.search(rf"Max {name} +(\w+)", text)[1]
         own = pathlib.Path(f"/proc/{d.process.pid}/limits").read_text()

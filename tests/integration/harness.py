@@ -56,6 +56,12 @@ def started_here():
     return "\n".join(found)
 
 
+def copy_programs(to, source=BIN):
+    """`ebb` and all that it needs beside it."""
+    for name in ("ebb", "ebb-daemon", "ebb-keeper", "ebb-nvml"):
+        shutil.copy(pathlib.Path(source) / name, to / name)
+
+
 class Response:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -323,8 +329,7 @@ class Case(unittest.TestCase):
         """A daemon that another user has started (needs root), with programs where that user can read them. Words
         after its `as_user` are executed as that user, its `program` is that user's `ebb`."""
         programs = self.folder()
-        for name in ("ebb", "ebb-daemon", "ebb-keeper", "ebb-nvml"):
-            shutil.copy(BIN / name, programs / name)
+        copy_programs(programs)
         one = Daemon(start=False, listen="none", env={"EBB_LOCK_DIR": str(programs / "locks")})
         self.addCleanup(self._end, one)
         for place in (programs, one.dir):

@@ -1,7 +1,6 @@
 """Bad input in the configuration and at the daemon's start: exit status, words, and that nothing is left of it.
 docs/bad-input.md lists all of it; input_test.py has the rest of the command line."""
 import os
-import shutil
 import stat
 import subprocess
 
@@ -139,8 +138,7 @@ class Serve(harness.Case):
         if os.getuid() != 0:
             return [], EBB
         bin = self.folder()
-        for name in ("ebb", "ebb-daemon", "ebb-keeper", "ebb-nvml"):
-            shutil.copy(harness.BIN / name, bin / name)
+        harness.copy_programs(bin)
         return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"], str(bin / "ebb")
 
     def test_a_state_directory_on_a_network_file_system(self):

@@ -85,6 +85,12 @@ Result<void> replace_file(const std::filesystem::path& path, std::string_view da
   return {};
 }
 
+bool same_file(int fd, const std::filesystem::path& path) noexcept {
+  struct stat open{}, named{};
+  return ::fstat(fd, &open) == 0 && ::lstat(path.c_str(), &named) == 0 && open.st_dev == named.st_dev &&
+         open.st_ino == named.st_ino;
+}
+
 Result<void> make_directories(const std::filesystem::path& path, mode_t mode) {
   // With a slash at its end a path is its own parent, which would be made with a parent's mode.
   if (!path.has_filename() && path.has_relative_path()) return make_directories(path.parent_path(), mode);

@@ -172,5 +172,20 @@ TEST_F(Files, AFileInAFoldersPlaceIsNamed) {
   EXPECT_TRUE(make_directories(dir_ / "link", 0700).ok());
 }
 
+TEST_F(Files, AnOpenOneIsToldFromAnotherOfItsName) {
+  const auto path = dir_ / "lock";
+  std::ofstream(path) << "x";
+  const auto open = open_file(path, O_RDONLY);
+  ASSERT_TRUE(open.ok());
+  EXPECT_TRUE(same_file(open->get(), path));
+  std::filesystem::rename(path, dir_ / "moved");
+  EXPECT_FALSE(same_file(open->get(), path));
+  std::filesystem::create_symlink("moved", path);
+  EXPECT_FALSE(same_file(open->get(), path)) << "a link is another file";
+  std::filesystem::remove(path);
+  std::ofstream(path) << "x";
+  EXPECT_FALSE(same_file(open->get(), path));
+}
+
 }  // namespace
 }  // namespace ebb

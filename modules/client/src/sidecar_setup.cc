@@ -72,15 +72,6 @@ void remove_abandoned(const std::filesystem::path& parent) {
   }
 }
 
-// Whether it was not removed meanwhile; else errno is ENOENT.
-bool is_still_at(const UniqueFd& file, const std::string& path) {
-  struct stat open{}, named{};
-  if (::fstat(file.get(), &open) != 0 || ::stat(path.c_str(), &named) != 0) return false;
-  if (open.st_dev == named.st_dev && open.st_ino == named.st_ino) return true;
-  errno = ENOENT;
-  return false;
-}
-
 }  // namespace
 
 Result<std::vector<SidecarSpec>> parse_sidecars(const std::vector<std::string>& commands,
@@ -149,10 +140,9 @@ Result<SidecarFolder> SidecarFolder::make() {
     if (::mkdir(path.c_str(), 0700) != 0) return errno_error(errno, "cannot make " + path);
     const std::string name = path + "/lock";
     UniqueFd lock(::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (lock && ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0 && is_still_at(lock, name)) {
-      return SidecarFolder(std::move(path), std::move(lock));
-    }
-    const int cause = errno;
+    const bool locked = lock && ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0;
+    const int cause = locked ? ENOENT : errno;
+    if (locked && same_file(lock.get(), name)) return SidecarFolder(std::move(path), std::move(lock));
     (void)process::remove_tree(path, BootClock::now() + kRemovalTime, nullptr);
     // Another run has seen the lock before it was ours, and taken the folder for an abandoned one.
     const bool taken = cause == EWOULDBLOCK || cause == ENOENT;

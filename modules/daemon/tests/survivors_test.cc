@@ -46,6 +46,21 @@ class Survivors : public testing::DaemonTest {
     const model::Devices devices = co_await daemon.devices(who);
     co_return devices.gpus.at(0).state;
   }
+  // What the GPU is once it is free and the attempt's folder has gone, or after 20 s.
+  Task<model::DeviceState> let_go(Daemon& daemon, const Caller& who, JobId id) const {
+    const BootTime deadline = BootClock::now() + 20s;
+    auto state = co_await gpu(daemon, who);
+    while ((state != model::DeviceState::free || std::filesystem::exists(attempt_of(id))) &&
+           BootClock::now() < deadline) {
+      const auto now = daemon.job(who, id);
+      (void)co_await daemon.changed(who, id, now->state, 10ms);
+      state = co_await gpu(daemon, who);
+    }
+    co_return state;
+  }
+  [[nodiscard]] std::filesystem::path attempt_of(JobId id) const {
+    return config_.state.dir / "attempts" / (id.str() + ".1");
+  }
   // Whether anybody could take that GPU's lock.
   [[nodiscard]] bool lock_is_free() const {
     std::size_t found = 0;
@@ -87,18 +102,11 @@ TEST_F(Survivors, OfAnEndedJobWithoutAKeeperAreWatchedUntilTheyAreGone) {
     EXPECT_TRUE(unchanged.ok());
     const auto held = co_await gpu(daemon, who);
     EXPECT_EQ(held, model::DeviceState::quarantined) << "a process of the job is still there";
-    const std::filesystem::path attempt = config_.state.dir / "attempts" / (id.str() + ".1");
-    EXPECT_TRUE(std::filesystem::exists(attempt));
+    EXPECT_TRUE(std::filesystem::exists(attempt_of(id)));
     hanging_->release();
-    const BootTime deadline = BootClock::now() + 20s;
-    auto now = held;
-    while ((now != model::DeviceState::free || std::filesystem::exists(attempt)) &&
-           BootClock::now() < deadline) {
-      (void)co_await daemon.changed(who, id, model::JobState::cancelled, 10ms);
-      now = co_await gpu(daemon, who);
-    }
+    const auto now = co_await let_go(daemon, who, id);
     EXPECT_EQ(now, model::DeviceState::free);
-    EXPECT_FALSE(std::filesystem::exists(attempt));
+    EXPECT_FALSE(std::filesystem::exists(attempt_of(id)));
   });
 }
 
@@ -122,12 +130,7 @@ TEST_F(Survivors, AreLockedOutWhenTheirKeeperDiedBeforeItHandedItsLocksOver) {
     EXPECT_FALSE(report.complete) << model::json_text(report);
     EXPECT_FALSE(lock_is_free());
     hanging_->release();
-    const BootTime deadline = BootClock::now() + 20s;
-    auto now = co_await gpu(daemon, who);
-    while (now != model::DeviceState::free && BootClock::now() < deadline) {
-      (void)co_await daemon.changed(who, id, model::JobState::failed, 10ms);
-      now = co_await gpu(daemon, who);
-    }
+    const auto now = co_await let_go(daemon, who, id);
     EXPECT_EQ(now, model::DeviceState::free);
     EXPECT_TRUE(lock_is_free());
   });

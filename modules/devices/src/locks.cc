@@ -30,13 +30,6 @@ Error bad_name(std::string_view name) {
   return fail(Errc::invalid, "'" + std::string(name.substr(0, 40)) + "' cannot be the name of a lock");
 }
 
-bool same_file(int fd, const std::filesystem::path& path) {
-  struct stat open{};
-  struct stat named{};
-  return ::fstat(fd, &open) == 0 && ::lstat(path.c_str(), &named) == 0 && open.st_dev == named.st_dev &&
-         open.st_ino == named.st_ino;
-}
-
 // A pipe, a device or a link under the name of a lock is an attempt to mislead us.
 Result<UniqueFd> checked(UniqueFd fd, const std::filesystem::path& path) {
   struct stat info{};

@@ -22,6 +22,9 @@ namespace ebb {
 /// crash of this process; a power cut only with `durable` (fsync of file and folder).
 [[nodiscard]] Result<void> replace_file(const std::filesystem::path& path, std::string_view data, mode_t mode,
                                         bool durable = false);
+/// Whether `path` (no link followed) still names the file that is open: a lock on one that was removed
+/// meanwhile excludes nobody.
+[[nodiscard]] bool same_file(int fd, const std::filesystem::path& path) noexcept;
 /// Makes a folder and its missing parents with `mode` (parents 0755); an existing one is left as it is.
 [[nodiscard]] Result<void> make_directories(const std::filesystem::path& path, mode_t mode);
 
