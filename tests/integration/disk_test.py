@@ -89,6 +89,27 @@ class Full(harness.Case):
             self.assertEqual(d.http("GET", path).status, 200, path)
         os.kill(pid, 0)  # it goes on
 
+    def test_a_refused_job_has_been_given_nothing_and_never_runs(self):
+        d = self.full_daemon()
+        holder = d.submit(["sleep", "600"], workdir="/", gpu_ids=[0])["id"]
+        d.wait_state(holder, "running")
+        d.fill()
+        ran = pathlib.Path(self.folder()) / "ran"
+        for _ in range(500):  # they queue, until the log of the database has no room left
+            if d.http("POST", "/v1/jobs", {"command": ["true"], "workdir": "/", "gpu_ids": [0]}).status != 201:
+                break
+        # This one could start at once, so its lease was to be recorded with it.
+        request = {"command": ["touch", str(ran)], "workdir": "/", "gpu_ids": [1], "name": "refused"}
+        answer = d.http("POST", "/v1/jobs", request)
+        self.assertEqual(answer.status, 503, answer)
+        self.assertIn("full", answer.json["detail"])
+        self.assertEqual(d.http("GET", "/v1/devices").json["gpus"][1]["state"], "free")
+        d.make_room()
+        after = d.submit(["true"], workdir="/", gpu_ids=[1])["id"]
+        self.assertEqual(d.wait_state(after)["state"], "completed")
+        self.assertEqual(d.http("GET", "/v1/jobs?name=refused").json["items"], [])
+        self.assertFalse(ran.exists())
+
     def test_what_ends_meanwhile_is_kept_and_written_when_there_is_room(self):
         d = self.full_daemon()
         ids = [d.submit(["sleep", "600"], workdir="/", gpus=1)["id"] for _ in range(4)]

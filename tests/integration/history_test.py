@@ -10,7 +10,9 @@ class History(harness.Case):
     def run_jobs(self, d, count, command=("echo", "said")):
         ids = [d.submit(command, workdir="/")["id"] for _ in range(count)]
         for job in ids:
-            d.wait_state(job)
+            # The first ones may be dropped before they are asked for.
+            wait_for(lambda: (lambda seen: seen.get("state") in harness.TERMINAL or seen.get("type") == "job-dropped")(
+                d.job(job)), what=f"job {job} has ended")
         return ids
 
     def kept(self, d):

@@ -42,12 +42,10 @@ class Daemon::Impl {
   [[nodiscard]] Result<std::shared_ptr<const store::JobRow>> own_row(const Caller& caller, JobId id) const;
 
   // ---- submission.cc
-  struct Prepared {
-    std::shared_ptr<const store::JobRow> row;
-    engine::JobInfo info;
-    std::map<std::string, std::string> secrets;
-  };
-  [[nodiscard]] Result<Prepared> prepare(const Caller& caller, Submission submission);
+  [[nodiscard]] Result<Shell::NewJob> prepare(const Caller& caller, Submission submission);
+  using Durable = std::function<void(Result<void>)>;
+  /// Waits until what `begin` is given is called, on the loop; a failure is the disk's.
+  [[nodiscard]] static Task<Result<void>> durable(const std::function<void(Durable)>& begin);
   [[nodiscard]] Task<Result<void>> commit(store::Batch batch);
 
   // ---- users_api.cc

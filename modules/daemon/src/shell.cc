@@ -16,6 +16,9 @@ using namespace std::chrono_literals;
 // Rows of queued jobs that are kept in memory; those of a longer queue are read back when they start.
 constexpr std::size_t kMostRows = 4096;
 constexpr Duration kRetryCommit = 500ms;
+// What only tells of progress waits so long for something that must be on disk. Jobs that end as fast as they
+// start cost one commit less.
+constexpr Duration kCompany = 5ms;
 
 }  // namespace
 
@@ -23,6 +26,7 @@ Shell::Shell(Context& context, engine::Engine engine, std::int64_t last_event)
     : context_(context),
       engine_(std::move(engine)),
       tick_(context.io),
+      company_(context.io),
       asked_(BootTime::max()),
       retry_(context.io),
       watches_(context),
@@ -42,6 +46,7 @@ void Shell::detach() {
   attempts_.clear();
   owners_.clear();
   tick_.cancel();
+  company_.cancel();
   retry_.cancel();
   watches_.clear();
 }
@@ -64,6 +69,19 @@ void Shell::apply(engine::Event event) {
   drain();
 }
 
+void Shell::submit(NewJob job, std::function<void(Result<void>)> done) {
+  const JobId id = job.row->id;
+  if (detached_) {
+    return answer({id, std::move(done)},
+                  Error{.code = Errc::unavailable, .message = "the daemon ends", .pointer = {}, .type = {}});
+  }
+  arriving_[id] = {.key = std::move(job.key), .done = std::move(done)};
+  if (!job.secrets.empty()) secrets_[id] = std::move(job.secrets);
+  watch_owner(id, job.owner);
+  rows_[id] = std::move(job.row);  // however many there are: it cannot be read back yet
+  apply(engine::Submitted{std::move(job.info)});
+}
+
 void Shell::drain() {
   scheduled_ = true;  // what is told from here on is taken by the loop below
   while (!events_.empty() && !detached_) {
@@ -82,10 +100,11 @@ void Shell::take(engine::Actions actions) {
   const WallTime now = context_.clock.wall();
   for (const engine::Record& record : actions.records) write(record, now);
   // What waits for nothing of its own still comes after what an earlier event left waiting.
-  const bool waits = committing_ || !gathering_.batch.empty() || !gathering_.then.empty();
+  const bool waits = committing_ || !gathering_.empty();
   if (actions.records.empty() && !waits) {
     for (const engine::Act& act : actions.then) carry_out(act);
   } else {
+    gathering_.urgent |= !actions.then.empty();
     std::move(actions.then.begin(), actions.then.end(), std::back_inserter(gathering_.then));
   }
 }
@@ -105,10 +124,23 @@ void Shell::arm_timer() {
 // ---- commits
 
 void Shell::flush() {
-  if (committing_ || (gathering_.batch.empty() && gathering_.then.empty())) return;
+  if (committing_ || gathering_.empty()) return;
+  if (!gathering_.urgent) return wait_for_company();
+  company_.cancel();
   committing_ = std::exchange(gathering_, {});
   // The batch is kept until it is on disk: a full disk must lose nothing.
   commit();
+}
+
+void Shell::wait_for_company() {
+  if (std::exchange(waits_for_company_, true)) return;
+  company_.expires_after(kCompany);
+  company_.async_wait([this, alive = std::weak_ptr(alive_)](boost::system::error_code) {
+    if (!alive.lock()) return;
+    waits_for_company_ = false;
+    gathering_.urgent = true;
+    if (!detached_) flush();
+  });
 }
 
 void Shell::commit() {
@@ -125,13 +157,21 @@ void Shell::committed(const store::Store::Outcome& outcome) {
   if (detached_ || !committing_) return;
   asked_ = BootTime::max();
   if (outcome.fatal) return disk_failed(outcome.result.error());
-  if (!outcome.result) return retry_later(outcome.result.error());
+  if (!outcome.result) {
+    const bool alone = committing_->unanswered.empty();
+    refuse_new_jobs(outcome.result.error());
+    return alone ? retry_later(outcome.result.error()) : commit();
+  }
   failed_.clear();
   Pending done = std::move(*committing_);
   committing_.reset();
   std::move(done.reports.begin(), done.reports.end(), std::back_inserter(reports_));
   published_ = std::max(published_, done.last_event);
   for (const engine::Act& act : done.then) carry_out(act);
+  for (const Pending::Unanswered& job : done.unanswered) {
+    if (rows_.size() > kMostRows) rows_.erase(job.id);
+    answer(job, {});
+  }
   for (const JobId id : done.touched) job_waiters_.wake(id);
   if (on_ended_) {
     for (const AttemptId last : done.ended) on_ended_(last);
@@ -141,8 +181,33 @@ void Shell::committed(const store::Store::Outcome& outcome) {
   flush();
 }
 
+void Shell::answer(const Pending::Unanswered& job, const Result<void>& result) {
+  asio::post(context_.io, [done = job.done, result] { done(result); });
+}
+
+// Of the jobs that came last nobody knows yet, so that they need not wait for a disk that is full.
+void Shell::refuse_new_jobs(const Error& error) {
+  for (Pending* const pending : {&*committing_, &gathering_}) {
+    for (const Pending::Unanswered& job : std::exchange(pending->unanswered, {})) {
+      committing_->drop(job.id);
+      gathering_.drop(job.id);
+      rows_.erase(job.id);
+      secrets_.erase(job.id);
+      owners_.erase(job.id);
+      // Before what is told of it meanwhile.
+      events_.push_front(engine::NotRecorded{job.id});
+      answer(job, error);
+    }
+  }
+  drain();
+}
+
 void Shell::disk_failed(const Error& error) {
   if (detached_) return;
+  for (const Pending* const pending : {committing_ ? &*committing_ : nullptr, &gathering_}) {
+    if (pending == nullptr) continue;
+    for (const Pending::Unanswered& job : pending->unanswered) answer(job, error);
+  }
   const auto handler = fatal_;
   detach();
   if (handler) handler(error);

@@ -12,6 +12,7 @@
 #include "device_watches.h"
 #include "ebb/engine/engine.h"
 #include "exit_watch.h"
+#include "pending.h"
 #include "waiters.h"
 
 namespace ebb::daemon {
@@ -32,6 +33,20 @@ class Shell {
   /// Applies an event at once, with all that are queued before it. Not from within the shell.
   void apply(engine::Event event);
 
+  /// A new job, which the engine has accepted just before.
+  struct NewJob {
+    std::shared_ptr<const store::JobRow> row;
+    engine::JobInfo info;
+    std::optional<store::write::AddIdempotency> key = {};
+    /// Variables that it gets at its start, and that are never written down.
+    std::map<std::string, std::string> secrets = {};
+    int owner = -1;  ///< pidfd of the process without which it ends
+  };
+  /// Hands it to the engine, so that one transaction has its row and what follows from it at once, such as
+  /// its leases. `done` hears, from the loop, when that is on disk, or why not: then the job never was. Not
+  /// from within the shell.
+  void submit(NewJob job, std::function<void(Result<void>)> done);
+
   [[nodiscard]] const engine::Engine& engine() const { return engine_; }
   /// Makes a row known, so that the start of its job need not read it back.
   void remember(std::shared_ptr<const store::JobRow> row);
@@ -39,11 +54,6 @@ class Shell {
   [[nodiscard]] Result<std::shared_ptr<const store::JobRow>> row(JobId id);
   [[nodiscard]] std::shared_ptr<Attempt> attempt(JobId id) const;
   void add_attempt(std::shared_ptr<Attempt> attempt);
-
-  /// Variables that a job gets at its start, and that are never written down.
-  void remember_secrets(JobId id, std::map<std::string, std::string> secrets) {
-    secrets_[id] = std::move(secrets);
-  }
 
   // ---- owners
   /// The job ends when this process does.
@@ -86,8 +96,11 @@ class Shell {
   void carry_out(const engine::Act& act);
   void write(const engine::Record& record, WallTime at);
   void flush();
+  void wait_for_company();
   void commit();
   void committed(const store::Store::Outcome& outcome);
+  void answer(const Pending::Unanswered& job, const Result<void>& result);
+  void refuse_new_jobs(const Error& error);
   void retry_later(const Error& error);
   void disk_failed(const Error& error);
   void arm_timer();
@@ -99,15 +112,9 @@ class Shell {
   bool detached_ = false;
   boost::asio::steady_timer tick_;
 
-  struct Pending {
-    store::Batch batch;
-    std::vector<engine::Act> then;
-    std::vector<JobId> touched;    // whose waiters are woken
-    std::vector<AttemptId> ended;  // of the jobs that have ended, the last one
-    std::vector<model::Report> reports;
-    std::int64_t last_event = 0;
-  };
   Pending gathering_;
+  boost::asio::steady_timer company_;  // until what is gathered has waited for it long enough
+  bool waits_for_company_ = false;
   std::optional<Pending> committing_;
   BootTime asked_;  // while the disk is to answer for `committing_`; else BootTime::max()
   std::string failed_;
@@ -116,6 +123,11 @@ class Shell {
   std::unordered_map<JobId, std::shared_ptr<const store::JobRow>> rows_;
   std::unordered_map<JobId, std::shared_ptr<Attempt>> attempts_;
   std::unordered_map<JobId, std::map<std::string, std::string>> secrets_;
+  struct Arriving {
+    std::optional<store::write::AddIdempotency> key;
+    std::function<void(Result<void>)> done;
+  };
+  std::unordered_map<JobId, Arriving> arriving_;  // the engine has not answered yet
   struct Owner {
     std::unique_ptr<ExitWatch> process;
     int holds = 0;

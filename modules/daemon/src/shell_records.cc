@@ -10,9 +10,16 @@ void Shell::write(const engine::Record& record, WallTime at) {
   using namespace engine::record;
   namespace put = store::write;
   store::Batch& batch = gathering_.batch;
+  gathering_.urgent |=
+      !std::holds_alternative<AttemptRunning>(record) && !std::holds_alternative<Note>(record);
   const auto touch = [&](JobId id) { gathering_.touched.push_back(id); };
   std::visit(Overloaded{
-                 [&](const JobAdded&) {},  // its row was committed before the engine heard of it
+                 [&](const JobAdded& added) {
+                   auto arrived = arriving_.extract(added.job);
+                   batch.push_back(put::AddJob{*rows_.at(added.job)});
+                   if (auto& key = arrived.mapped().key) batch.push_back(std::move(*key));
+                   gathering_.unanswered.push_back({added.job, std::move(arrived.mapped().done)});
+                 },
                  [&](const AttemptAdded& added) {
                    store::AttemptRow attempt;
                    attempt.id = added.attempt;

@@ -91,9 +91,9 @@ engine::JobInfo info_of(const store::JobRow& row) {
   return info;
 }
 
-Result<Daemon::Impl::Prepared> Daemon::Impl::prepare(const Caller& caller, Submission submission) {
+Result<Shell::NewJob> Daemon::Impl::prepare(const Caller& caller, Submission submission) {
   const Config& config = context->config;
-  Prepared prepared;
+  Shell::NewJob prepared;
   auto row = std::make_shared<store::JobRow>();
   model::JobRequest request = std::move(submission.request);
   if (submission.from_template) {
@@ -160,29 +160,39 @@ Result<Daemon::Impl::Prepared> Daemon::Impl::prepare(const Caller& caller, Submi
   row->spec = std::move(*spec);
   row->submitted_at = context->clock.wall();
   prepared.info = info_of(*row);
+  if (row->spec.owner_lease && caller.peer) prepared.owner = caller.peer->pidfd.get();
   if (auto possible = shell.engine().check(prepared.info); !possible) return std::move(possible).error();
   prepared.row = std::move(row);
   return prepared;
 }
 
-Task<Result<void>> Daemon::Impl::commit(store::Batch batch) {
-  // Completed on the writer's thread, resumed on the loop's. The lambda has a name and captures nothing that
-  // must be destroyed: g++ 12 destroys such temporaries of a co_await expression twice.
-  const auto initiate = [this, &batch](auto handler) {
+Task<Result<void>> Daemon::Impl::durable(const std::function<void(Durable)>& begin) {
+  // The lambda has a name and captures nothing that must be destroyed: g++ 12 destroys such temporaries of a
+  // co_await expression twice.
+  const auto initiate = [&begin](auto handler) {
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    context->store.commit(std::move(batch), [shared, &io = context->io](store::Store::Outcome result) {
-      asio::post(io, [shared, result = std::move(result)]() mutable { (*shared)(std::move(result)); });
-    });
+    begin([shared](Result<void> result) { (*shared)(std::move(result)); });
   };
-  const store::Store::Outcome outcome =
-      co_await asio::async_initiate<const asio::use_awaitable_t<>, void(store::Store::Outcome)>(
-          initiate, asio::use_awaitable);
-  if (outcome.result.ok()) co_return Result<void>();
-  if (outcome.fatal) context->disk_failed(outcome.result.error());
-  Error error = outcome.result.error();
+  Result<void> result = co_await asio::async_initiate<const asio::use_awaitable_t<>, void(Result<void>)>(
+      initiate, asio::use_awaitable);
+  if (result.ok()) co_return Result<void>();
+  Error error = std::move(result).error();
   error.code = Errc::unavailable;
   error.type = "storage";
   co_return error;
+}
+
+Task<Result<void>> Daemon::Impl::commit(store::Batch batch) {
+  // Completed on the writer's thread, resumed on the loop's.
+  const std::function<void(Durable)> begin = [this, &batch](Durable done) {
+    context->store.commit(std::move(batch), [this, done = std::move(done)](store::Store::Outcome outcome) {
+      asio::post(context->io, [this, done, outcome = std::move(outcome)] {
+        if (outcome.fatal) context->disk_failed(outcome.result.error());
+        done(outcome.result);
+      });
+    });
+  };
+  co_return co_await durable(begin);
 }
 
 Task<Result<Submitted>> Daemon::submit(Caller caller, Submission submission) {
@@ -216,30 +226,26 @@ Task<Result<Submitted>> Daemon::submit(Caller caller, Submission submission) {
   if (!prepared) co_return std::move(prepared).error();
 
   const auto row = prepared->row;
-  store::Batch batch;
-  batch.push_back(store::write::AddJob{*row});
   if (!key.empty()) {
-    batch.push_back(store::write::AddIdempotency{.user = caller.user,
-                                                 .key = *idempotency_key,
-                                                 .body_hash = body_hash,
-                                                 .job = row->id,
-                                                 .at = row->submitted_at});
+    prepared->key = store::write::AddIdempotency{.user = caller.user,
+                                           .key = *idempotency_key,
+                                           .body_hash = body_hash,
+                                           .job = row->id,
+                                           .at = row->submitted_at};
     impl.pending_keys.insert(key);
   }
   impl.pending_ids.insert(row->id);
-  auto durable = co_await impl.commit(std::move(batch));
+  const std::function<void(Impl::Durable)> begin = [&](Impl::Durable done) {
+    impl.shell.submit(std::move(*prepared), std::move(done));
+  };
+  auto durable = co_await impl.durable(begin);
   impl.pending_ids.erase(row->id);
   if (!key.empty()) {
     impl.pending_keys.erase(key);
     impl.key_waiters.wake(key);
   }
   if (!durable) co_return std::move(durable).error();
-
   ++impl.shell.submitted;
-  impl.shell.remember(row);
-  if (!prepared->secrets.empty()) impl.shell.remember_secrets(row->id, std::move(prepared->secrets));
-  if (row->spec.owner_lease && caller.peer) impl.shell.watch_owner(row->id, caller.peer->pidfd.get());
-  impl.shell.apply(engine::Submitted{std::move(prepared->info)});
   auto job = impl.job(caller, row->id);
   if (!job) co_return std::move(job).error();
   co_return Submitted{.job = std::move(*job)};

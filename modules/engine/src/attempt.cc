@@ -19,20 +19,26 @@ Job* Engine::State::current(AttemptId attempt) {
   return job && job->attempts == attempt.number ? job : nullptr;
 }
 
-void Engine::State::stop(Job& job, model::StopReason reason, std::optional<Duration> grace) {
+void Engine::State::withdraw(Job& job) {
   if (std::holds_alternative<Queued>(job.phase)) {
     // From the middle of its lane it goes without anybody being the better for it.
     if (&Queue::head(*job.group) == &job) changed_ = true;
     queue_.unwait(job);
-    end_before_start(job, std::move(reason));
-  } else if (auto* acquiring = std::get_if<Boxed<Acquiring>>(&job.phase)) {
+  } else {
     out_.now.emplace_back(act::Abandon{job.attempt_id()});
-    pool_.give_back((*acquiring)->leases);
+    pool_.give_back(std::get<Boxed<Acquiring>>(job.phase)->leases);
     acquiring_.erase(job.id);
     changed_ = true;
+  }
+}
+
+void Engine::State::stop(Job& job, model::StopReason reason, std::optional<Duration> grace) {
+  if (Attempt* const attempt = job.attempt()) {
+    const bool ended = std::holds_alternative<Boxed<Releasing>>(job.phase);
+    if (!ended) stop_attempt(job, *attempt, std::move(reason), grace);
+  } else {
+    withdraw(job);
     end_before_start(job, std::move(reason));
-  } else if (!std::holds_alternative<Boxed<Releasing>>(job.phase)) {
-    stop_attempt(job, *job.attempt(), std::move(reason), grace);
   }
 }
 

@@ -28,6 +28,7 @@ class Engine::State {
   void on(const Restored& event);
   void on(const RestoreDone& event);
   void on(const Submitted& event);
+  void on(const NotRecorded& event);
   void on(const StopRequested& event);
   void on(const Acquired& event);
   void on(const AcquireFailed& event);
@@ -76,6 +77,8 @@ class Engine::State {
   void stop(Job& job, model::StopReason reason, std::optional<Duration> grace);
   void stop_attempt(Job& job, Attempt& attempt, model::StopReason reason, std::optional<Duration> grace);
   void end_before_start(Job& job, model::StopReason reason);
+  /// Takes a job that has no attempt on disk out of its lane, or away from what is being acquired for it.
+  void withdraw(Job& job);
   void back_to_queue(Job& job, const Leases& leases);
   void run(Job& job, BootTime since);
   void limit_time(const Job& job, Running& running, BootTime since);

@@ -14,6 +14,21 @@ void Engine::State::on(const Submitted& event) {
   if (&Queue::head(*job.group) == &job) changed_ = true;
 }
 
+void Engine::State::on(const NotRecorded& event) {
+  Job* const job = queue_.find(event.job);
+  if (!job) return;
+  if (const Attempt* const attempt = job->attempt()) {
+    if (attempt->pid) return;  // what was seen to run is on disk
+    out_.now.emplace_back(act::Abandon{job->attempt_id()});
+    active_.erase(attempt->order);
+    pool_.give_back(attempt->leases);
+    changed_ = true;
+  } else {
+    withdraw(*job);
+  }
+  forget(*job);
+}
+
 void Engine::State::on(const StopRequested& event) {
   if (Job* const job = queue_.find(event.job)) stop(*job, event.reason, event.grace);
 }

@@ -98,6 +98,50 @@ TEST(Attempt, ThatCannotStartGivesEverythingBackAndDoesNotBlockTheQueue) {  // p
   EXPECT_EQ(first<act::Acquire>(released.now)->attempt.job, JobId(2));
 }
 
+// Its submitter was told that the disk is full; whoever comes next has the devices and the place in the queue.
+TEST(NotRecorded, LeavesNoTraceOfAJobInAnyStateThatWasNotCarriedOut) {
+  const auto trace_of = [](const auto& bring) {
+    Driver d(machine(1));
+    d.submit(job(1));
+    bring(d);
+    const Actions undone = d.apply(NotRecorded{JobId(1)});
+    EXPECT_THAT(undone.records, IsEmpty());
+    EXPECT_THAT(undone.then, IsEmpty());
+    EXPECT_NE(first<act::Abandon>(undone.now), nullptr);
+    EXPECT_EQ(d.state(1), std::nullopt);
+    EXPECT_THAT(d.engine().active(), IsEmpty());
+    EXPECT_TRUE(d.engine().idle());
+    EXPECT_EQ(d.engine().next_deadline(), std::nullopt);
+    EXPECT_THAT(d.apply(Acquired{{JobId(1), 1}}).then, IsEmpty());  // late
+    const Actions next = d.submit(job(2));
+    ASSERT_NE(first<act::Acquire>(next.now), nullptr);
+    EXPECT_THAT(first<act::Acquire>(next.now)->leases.gpus, ElementsAre(0));
+  };
+  trace_of([](Driver&) {});
+  trace_of([](Driver& d) { d.apply(Acquired{{JobId(1), 1}}); });
+  trace_of([](Driver& d) {
+    d.apply(Acquired{{JobId(1), 1}});
+    d.cancel(1);
+  });
+}
+
+TEST(NotRecorded, TakesAQueuedJobFromTheMiddle) {
+  Driver d(machine(1));
+  d.run(job(1));
+  for (std::uint32_t id = 2; id <= 4; ++id) d.submit(job(id));
+  const Actions undone = d.apply(NotRecorded{JobId(3)});
+  EXPECT_TRUE(undone.empty());
+  EXPECT_EQ(d.state(3), std::nullopt);
+  EXPECT_EQ(d.engine().position(JobId(4)), 2);
+}
+
+TEST(NotRecorded, IsNotBelievedOfAJobThatRuns) {
+  Driver d(machine(1));
+  d.run(job(1));
+  EXPECT_TRUE(d.apply(NotRecorded{JobId(1)}).empty());
+  EXPECT_EQ(d.state(1), JobState::running);
+}
+
 TEST(Time, IsCountedFromRunningAndEndsTheJob) {
   Driver d(machine(1));
   JobInfo info = job(1);

@@ -106,6 +106,7 @@ std::vector<std::pair<const char*, Event>> events(const Driver& d) {
       {"OwnerExited", OwnerExited{id}},
       {"OwnerDropped", OwnerDropped{id}},
       {"Submitted other", Submitted{test::job(2)}},
+      {"NotRecorded", NotRecorded{id}},
       {"Restored again", Restored{subject(), 0, std::nullopt}},
       {"RestoreDone", RestoreDone{}},
       {"Drain", Drain{true}},
@@ -208,6 +209,10 @@ Submitted other
   stopping: = +job
   releasing: = +job
   ended: = acq +job
+NotRecorded
+  queued: gone
+  acquiring: gone abn
+  starting: gone abn
 Restored again
   unknown: queued acq
   ended: queued acq

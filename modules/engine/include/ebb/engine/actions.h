@@ -72,7 +72,8 @@ using Act = std::variant<act::Acquire, act::Abandon, act::Start, act::Stop, act:
 
 namespace record {
 
-/// The job is in the queue. The shell adds what the engine does not know (spec, user's ids, environment).
+/// The job is in the queue. The shell adds what the engine does not know (spec, user's ids, environment), and
+/// tells NotRecorded where the disk does not take it.
 struct JobAdded {
   JobId job;
 };

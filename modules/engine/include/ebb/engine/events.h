@@ -34,9 +34,14 @@ struct Restored {
 /// All Restored have been applied: the queue may move.
 struct RestoreDone {};
 
-/// A new job; Engine::check() has accepted it just before.
+/// A new job; Engine::check() has accepted it just before. Its row goes to disk with what follows from this.
 struct Submitted {
   JobInfo job;
+};
+/// The disk did not take the row of a new job, and its submitter is told so: it never was. Of what was decided
+/// for it nothing has been carried out but Acquire.
+struct NotRecorded {
+  JobId job;
 };
 /// Somebody wants the job to end. `grace` over the job's own.
 struct StopRequested {
@@ -150,7 +155,7 @@ struct Shutdown {
 /// Time has passed; due at Engine::next_deadline() at the latest.
 struct Tick {};
 
-using Event = std::variant<Restored, RestoreDone, Submitted, StopRequested, Acquired, AcquireFailed, Started,
+using Event = std::variant<Restored, RestoreDone, Submitted, NotRecorded, StopRequested, Acquired, AcquireFailed, Started,
                            BecameReady, ReadyFailed, Ended, NeverStarted, Released, DeviceChanged,
                            OwnerConnected, OwnerDisconnected, OwnerSuspended, OwnerResumed, OwnerExited,
                            OwnerDropped, Drain, Shutdown, Tick>;
