@@ -29,7 +29,7 @@ class Daemon {
   void tell(engine::Event event);
   void apply(engine::Event event);
   void happen(const Happening& happening);
-  void committed(int ticket, Disk::Outcome outcome);
+  void committed(Disk::Outcome outcome);
 
   // submission.cc: from clients
   void submit(int client);
@@ -53,15 +53,17 @@ class Daemon {
   [[nodiscard]] const std::deque<Attempt>& attempts() const { return attempts_; }
 
  private:
+  struct Submission {
+    int client = 0;
+    int job = 0;
+  };
   struct Pending {
     Batch batch;
     std::vector<engine::Act> then;
+    std::vector<Submission> unanswered;
+    bool urgent = false;
     [[nodiscard]] bool empty() const { return batch.empty() && then.empty(); }
-  };
-  struct Submission {
-    int ticket = 0;
-    int client = 0;
-    int job = 0;
+    void drop(JobId job);
   };
   struct Watched {
     bool is_port = false;
@@ -70,7 +72,6 @@ class Daemon {
     int looks = 0;
     bool believed = false;  // free at the first look: told one look later
   };
-  static constexpr int kShellTicket = 0;
 
   // startup.cc
   void start();
@@ -87,7 +88,9 @@ class Daemon {
   void look_at(std::int32_t number);
   [[nodiscard]] Attempt* attempt(JobId job);
   Attempt& add_attempt(AttemptId id, const engine::Leases& leases);
-  void submitted(const Submission& submission, Disk::Outcome outcome);
+  void refuse_new_jobs();
+  void answer(const Submission& submission, bool done);
+  void submitted(const Submission& submission, bool done);
 
   World& world_;
   bool alive_ = false;
@@ -104,8 +107,9 @@ class Daemon {
   std::vector<std::pair<JobId, int>> current_;  // places of those that the shell knows
   std::vector<Watched> watches_;
   std::int32_t watch_number_ = 0;
-  std::vector<Submission> submissions_;
-  int ticket_ = 0;
+  bool waits_for_company_ = false;
+  std::vector<Submission> submissions_;               // under way
+  std::vector<std::pair<Submission, bool>> answers_;  // those that were told, and how
   std::vector<int> waits_for_key_;
   std::set<int> watched_owners_;
   std::int64_t last_seq_ = 0;

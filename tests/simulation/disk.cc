@@ -20,15 +20,8 @@ const Row* Disk::with_key(int client) const {
   return found == rows_.end() ? nullptr : &*found;
 }
 
-void Disk::commit(Batch batch, int ticket) {
-  waiting_.push_back({std::move(batch), ticket});
-  if (!busy_) begin();
-}
-
-void Disk::begin() {
-  busy_ = true;
-  writing_ = std::move(waiting_);
-  waiting_.clear();
+void Disk::commit(Batch batch) {
+  writing_ = std::move(batch);
   const bool slow = world_.strikes(Fault::slow_disk, 3);
   world_.scheduler.after(slow ? world_.random.between(20ms, world_.random.chance(8) ? 10s : 1s)
                               : world_.random.between(100us, 8ms),
@@ -36,41 +29,27 @@ void Disk::begin() {
 }
 
 void Disk::happen(const Happening& happening) {
-  if (happening.what == What::disk_told) {
-    if (happening.epoch != turn_) return;
-    const Told told = told_[static_cast<std::size_t>(happening.subject)];
-    return world_.daemon.committed(told.ticket, told.outcome);
-  }
-  if (happening.epoch != turn_ || !busy_) return;
-  auto outcome = Outcome::done;
+  if (happening.epoch != turn_) return;
+  if (happening.what == What::disk_told) return world_.daemon.committed(outcome_);
+  outcome_ = Outcome::done;
   if (world_.strikes(Fault::bad_disk, 6))
-    outcome = world_.random.chance(6) ? Outcome::fatal : Outcome::failed;
+    outcome_ = world_.random.chance(6) ? Outcome::fatal : Outcome::failed;
   // After an fsync that failed nobody knows what is there.
-  const bool there = outcome == Outcome::done || (outcome == Outcome::fatal && world_.random.chance(2));
-  if (world_.trace.on() && outcome != Outcome::done)
-    world_.say(outcome == Outcome::fatal ? "fsync fails" : "the disk is full");
-  if (there) write_all(writing_);
-  for (const Waiting& one : writing_) {
-    told_.push_back({one.ticket, outcome});
-    world_.scheduler.after(world_.random.between(10us, 200us), What::disk_told, turn_,
-                           static_cast<std::int32_t>(told_.size()) - 1);
-  }
-  writing_.clear();
-  busy_ = false;
-  if (!waiting_.empty()) begin();
+  const bool there = outcome_ == Outcome::done || (outcome_ == Outcome::fatal && world_.random.chance(2));
+  if (world_.trace.on() && outcome_ != Outcome::done)
+    world_.say(outcome_ == Outcome::fatal ? "fsync fails" : "the disk is full");
+  const Batch batch = *std::exchange(writing_, std::nullopt);
+  if (there)
+    for (const Write& write : batch) apply(write);
+  world_.scheduler.after(world_.random.between(10us, 200us), What::disk_told, turn_);
 }
 
 void Disk::daemon_dies() {
-  if (busy_ && world_.random.chance(2)) write_all(writing_);
-  writing_.clear();
-  waiting_.clear();
-  busy_ = false;
+  // What is being written is written or not.
+  const auto batch = std::exchange(writing_, std::nullopt);
+  if (batch && world_.random.chance(2))
+    for (const Write& write : *batch) apply(write);
   ++turn_;
-}
-
-void Disk::write_all(const std::vector<Waiting>& transaction) {
-  for (const Waiting& one : transaction)
-    for (const Write& write : one.batch) apply(write);
 }
 
 void Disk::apply(const Write& write) {

@@ -37,15 +37,15 @@ struct QuarantineRow {
   std::optional<AttemptId> attempt;
 };
 
-/// The database behind its writer thread: takes all batches that wait into one transaction, in their order,
-/// and tells the daemon of each when it is on disk. What is in rows() is on disk, and nothing else.
+/// The database behind its writer thread, which tells the daemon when a batch is on disk; there is one at a
+/// time. What is in rows() is on disk, and nothing else.
 class Disk {
  public:
   explicit Disk(World& world) : world_(world) {}
 
   enum class Outcome { done, failed, fatal };
-  /// `ticket` comes back with the outcome, unless the daemon dies before.
-  void commit(Batch batch, int ticket);
+  /// The daemon hears the outcome, unless it dies before.
+  void commit(Batch batch);
   void happen(const Happening& happening);
   /// What is being written is written or not; what waits is lost.
   void daemon_dies();
@@ -59,16 +59,6 @@ class Disk {
   [[nodiscard]] int ended() const { return ended_; }
 
  private:
-  struct Waiting {
-    Batch batch;
-    int ticket = 0;
-  };
-  struct Told {
-    int ticket = 0;
-    Outcome outcome = Outcome::done;
-  };
-  void begin();
-  void write_all(const std::vector<Waiting>& transaction);
   void apply(const Write& write);
   void apply(const engine::Record& record);
 
@@ -77,9 +67,8 @@ class Disk {
   std::vector<QuarantineRow> quarantined_;
   std::int64_t last_seq_ = 0;
   int ended_ = 0;
-  std::vector<Waiting> waiting_, writing_;
-  std::vector<Told> told_;
-  bool busy_ = false;
+  std::optional<Batch> writing_;
+  Outcome outcome_ = Outcome::done;  // on its way to the daemon
   std::uint32_t turn_ = 0;
 };
 

@@ -99,6 +99,9 @@ void Oracle::follow(const engine::Event& event) {
     claim({restored->job.id, static_cast<std::uint32_t>(restored->attempt->number)}, live.leases);
   } else if (const auto* submitted = std::get_if<engine::Submitted>(&event)) {
     enter(submitted->job);
+  } else if (const auto* undone = std::get_if<engine::NotRecorded>(&event)) {
+    unclaim(undone->job);
+    std::erase_if(live_, [&](const Live& live) { return live.info.id == undone->job; });
   } else if (std::holds_alternative<engine::RestoreDone>(event)) {
     restoring_ = false;
     for (const Row& row : world_.disk.rows())

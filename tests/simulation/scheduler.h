@@ -18,7 +18,9 @@ enum class What : std::uint8_t {
   daemon_crashes,
   daemon_turn,   // its loop takes the events that were told
   daemon_tick,   // the engine's timer
-  daemon_retry,  // of a commit that the disk refused
+  daemon_retry,    // of a commit that the disk refused
+  daemon_company,  // what only tells of progress has waited long enough for it
+  daemon_answers,  // a submission
   // an attempt in the daemon: `subject` is its place there
   gpu_answer,      // the driver has been asked about one GPU before the lease
   gpu_release,     // the same at the release

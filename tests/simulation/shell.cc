@@ -43,6 +43,13 @@ void Daemon::happen(const Happening& happening) {
     case What::daemon_retry:
       if (committing_) commit();
       return;
+    case What::daemon_company:
+      waits_for_company_ = false;
+      gathering_.urgent = true;
+      return flush();
+    case What::daemon_answers:
+      return submitted(answers_[static_cast<std::size_t>(happening.subject)].first,
+                       answers_[static_cast<std::size_t>(happening.subject)].second);
     case What::device_look:
       return look_at(happening.detail);
     default:
@@ -89,14 +96,23 @@ void Daemon::take(engine::Actions actions) {
   const bool nothing = actions.records.empty();
   for (engine::Record& record : actions.records) {
     if (!step()) return;
-    // The row was committed before the engine heard of it; notes are for /v1/events only.
-    const bool kept = !std::holds_alternative<engine::record::JobAdded>(record) &&
-                      !std::holds_alternative<engine::record::Note>(record);
-    if (kept) gathering_.batch.emplace_back(std::move(record));
+    if (const auto* added = std::get_if<engine::record::JobAdded>(&record)) {
+      const int job = World::job_of(added->job);
+      const auto found = std::ranges::find(submissions_, job, &Submission::job);
+      gathering_.unanswered.push_back(*found);
+      gathering_.batch.emplace_back(AddJob{.job = job,
+                                           .info = world_.jobs[static_cast<std::size_t>(job)].info,
+                                           .has_key = world_.clients.has_key(found->client)});
+      gathering_.urgent = true;
+    } else if (!std::holds_alternative<engine::record::Note>(record)) {  // notes are for /v1/events only
+      gathering_.urgent |= !std::holds_alternative<engine::record::AttemptRunning>(record);
+      gathering_.batch.emplace_back(std::move(record));
+    }
   }
   if ((nothing && !waits) || world_.plan.mutant == Mutant::starts_early) {
     for (const engine::Act& act : actions.then) carry_out(act);
   } else {
+    gathering_.urgent |= !actions.then.empty();
     std::ranges::move(actions.then, std::back_inserter(gathering_.then));
   }
 }
@@ -110,33 +126,81 @@ void Daemon::arm_timer() {
 
 // ---- commits
 
+void Daemon::Pending::drop(JobId job) {
+  // As modules/daemon/src/pending.cc: everything about it.
+  const auto of = [](const auto& one) -> std::optional<JobId> {
+    if constexpr (requires { one.attempt.job; }) {
+      return one.attempt.job;
+    } else if constexpr (requires { one.info.id; }) {
+      return one.info.id;
+    } else if constexpr (requires { one.job; }) {
+      return one.job;
+    } else {
+      return std::nullopt;
+    }
+  };
+  const auto is_its = [&](const auto& any) {
+    return std::visit([&](const auto& one) { return of(one) == job; }, any);
+  };
+  std::erase_if(batch, [&](const Write& write) {
+    const auto* added = std::get_if<AddJob>(&write);
+    return added != nullptr ? added->info.id == job : is_its(std::get<engine::Record>(write));
+  });
+  std::erase_if(then, is_its);
+}
+
 void Daemon::flush() {
   if (!alive_ || committing_ || gathering_.empty()) return;
+  if (!gathering_.urgent) {
+    if (!std::exchange(waits_for_company_, true))
+      world_.scheduler.after(5ms, What::daemon_company, world_.life);
+    return;
+  }
   committing_ = std::exchange(gathering_, {});
   commit();
 }
 
 void Daemon::commit() {
-  if (step()) world_.disk.commit(committing_->batch, kShellTicket);
+  if (step()) world_.disk.commit(committing_->batch);
 }
 
-void Daemon::committed(int ticket, Disk::Outcome outcome) {
+void Daemon::committed(Disk::Outcome outcome) {
   if (!step()) return;
-  if (ticket != kShellTicket) {
-    const auto found = std::ranges::find(submissions_, ticket, &Submission::ticket);
-    const Submission submission = *found;
-    submissions_.erase(found);
-    return submitted(submission, outcome);
-  }
   if (outcome == Disk::Outcome::fatal) return crash();
-  disk_error_ = outcome == Disk::Outcome::failed;
-  if (disk_error_ && world_.plan.mutant != Mutant::drops_failed)
-    return world_.scheduler.after(500ms, What::daemon_retry, world_.life);
+  if (outcome == Disk::Outcome::failed && world_.plan.mutant != Mutant::drops_failed) {
+    disk_error_ = committing_->unanswered.empty();
+    refuse_new_jobs();
+    if (!alive_) return;
+    return disk_error_ ? world_.scheduler.after(500ms, What::daemon_retry, world_.life) : commit();
+  }
+  disk_error_ = false;
   const Pending done = std::move(*committing_);
   committing_.reset();
   for (const engine::Act& act : done.then) carry_out(act);
+  for (const Submission& one : done.unanswered) answer(one, true);
   flush();
   end_if_idle();
+}
+
+void Daemon::answer(const Submission& submission, bool done) {
+  if (!step()) return;
+  answers_.emplace_back(submission, done);
+  world_.scheduler.after(world_.random.between(1us, 50us), What::daemon_answers, world_.life,
+                         static_cast<std::int32_t>(answers_.size()) - 1);
+}
+
+void Daemon::refuse_new_jobs() {
+  for (Pending* const pending : {&*committing_, &gathering_}) {
+    for (const Submission& one : std::exchange(pending->unanswered, {})) {
+      const JobId job = world_.jobs[static_cast<std::size_t>(one.job)].info.id;
+      committing_->drop(job);
+      gathering_.drop(job);
+      watched_owners_.erase(one.job);
+      events_.push_front(engine::NotRecorded{job});
+      answer(one, false);
+    }
+  }
+  if (alive_) turn();
 }
 
 // Daemon::shutdown() waits for this, then leaves what is left to the keepers.

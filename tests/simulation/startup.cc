@@ -22,6 +22,8 @@ void Daemon::start() {
   current_.clear();
   watches_.clear();
   submissions_.clear();
+  answers_.clear();
+  waits_for_company_ = false;
   waits_for_key_.clear();
   watched_owners_.clear();
   last_seq_ = world_.disk.last_seq();

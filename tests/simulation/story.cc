@@ -10,7 +10,7 @@ namespace {
 
 // In the order of the variants.
 constexpr std::array kEvents = {
-    "Restored",       "RestoreDone",  "Submitted",     "StopRequested",  "Acquired",
+    "Restored",       "RestoreDone",  "Submitted",  "NotRecorded",   "StopRequested",  "Acquired",
     "AcquireFailed",  "Started",      "BecameReady",   "ReadyFailed",    "Ended",
     "NeverStarted",   "Released",     "DeviceChanged", "OwnerConnected", "OwnerDisconnected",
     "OwnerSuspended", "OwnerResumed", "OwnerExited",   "OwnerDropped",   "Drain",

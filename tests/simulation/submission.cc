@@ -25,30 +25,23 @@ void Daemon::submit(int client) {
   const auto possible = engine_->check(info);
   world_.oracle.checked(info, possible.ok());
   if (!possible.ok()) return refuse();
-  submissions_.push_back({.ticket = ++ticket_, .client = client, .job = job});
-  world_.disk.commit({AddJob{.job = job, .info = info, .has_key = has_key}}, ticket_);
-  if (world_.plan.mutant == Mutant::answers_early) {
+  submissions_.push_back({.client = client, .job = job});
+  if (info.owner_lease && world_.clients.is_local(client)) {
+    watched_owners_.insert(job);
+    if (world_.clients.owner_is_gone(job)) tell(engine::OwnerExited{info.id});
+  }
+  apply(engine::Submitted{info});
+  if (alive_ && world_.plan.mutant == Mutant::answers_early) {
     world_.oracle.acknowledged(client, job);
     world_.clients.answer(client, job);
   }
 }
 
-void Daemon::submitted(const Submission& submission, Disk::Outcome outcome) {
+void Daemon::submitted(const Submission& submission, bool done) {
+  std::erase_if(submissions_, [&](const Submission& one) { return one.job == submission.job; });
   const auto waiting = std::exchange(waits_for_key_, {});
-  if (outcome == Disk::Outcome::fatal) return crash();
-  if (outcome == Disk::Outcome::done) {
-    const engine::JobInfo& info = world_.jobs[static_cast<std::size_t>(submission.job)].info;
-    if (info.owner_lease && world_.clients.is_local(submission.client)) {
-      watched_owners_.insert(submission.job);
-      if (world_.clients.owner_is_gone(submission.job)) tell(engine::OwnerExited{info.id});
-    }
-    apply(engine::Submitted{info});
-    if (!step()) return;
-    world_.oracle.acknowledged(submission.client, submission.job);
-    world_.clients.answer(submission.client, submission.job);
-  } else {
-    world_.clients.answer(submission.client, -1);
-  }
+  if (done) world_.oracle.acknowledged(submission.client, submission.job);
+  world_.clients.answer(submission.client, done ? submission.job : -1);
   for (const int client : waiting) submit(client);
 }
 
