@@ -62,6 +62,7 @@ Task<void> LogCopy::read(Connection& connection) {
       }
       if (!*frame) break;
       using Kind = model::LogFrame::Kind;
+      while (!shown_ && (*frame)->kind != Kind::end) co_await context_.changed.wait();
       switch ((*frame)->kind) {
         case Kind::end:
           ended_ = true;

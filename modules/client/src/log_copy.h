@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "output.h"
 #include "run_context.h"
@@ -15,8 +16,11 @@ class LogCopy {
   LogCopy(RunContext& context, std::string id, Output& out, Output& err)
       : context_(context), id_(std::move(id)), out_(out), err_(err) {}
 
-  /// To be run once; returns at the log's end, or on an error().
+  /// To be run once; returns at the log's end, or on an error(). What it reads it keeps until show().
   Task<void> copy();
+  void show() {
+    if (!std::exchange(shown_, true)) context_.changed.ring();
+  }
   /// The job is over: from now on a few failures in a row end it.
   void job_is_over() noexcept { job_over_ = true; }
 
@@ -38,6 +42,7 @@ class LogCopy {
   Output& err_;
   std::optional<Connection> connection_;  ///< while it is read
   std::uint64_t next_ = 0;
+  bool shown_ = false;
   bool job_over_ = false;
   bool ended_ = false;
   bool done_ = false;

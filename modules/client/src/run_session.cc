@@ -201,7 +201,9 @@ class RunSession {
       progress_.show(job, BootClock::now(), context_.say);
       const bool place_said =
           job.state > model::JobState::starting || (job.state == model::JobState::starting && job.spec.ready);
-      if (place_said) read_log();
+      // Asked for as soon as there is one, so that its end is here when the job's is.
+      if (job.state >= model::JobState::starting) read_log();
+      if (place_said) log_->show();
       context_.changed.ring();
     };
     spawn(owner.follow(std::move(submitted.connection)));
@@ -247,6 +249,7 @@ class RunSession {
   Task<void> finish_output(const model::Report& report, LogCopy& log) {
     log.job_is_over();
     if (report.attempt == 0) co_return;  // it never ran, so it has no output
+    log.show();
     read_log();
     // Without an interruption as long as the log takes; interrupted, the end may be cut.
     std::optional<BootTime> limit;
