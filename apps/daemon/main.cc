@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "commands.h"
+#include "prove/prove.h"
 
 int main(int argc, char** argv) {
   using namespace ebb::cli;
@@ -11,7 +12,8 @@ int main(int argc, char** argv) {
                                                                        {"config", config_main},
                                                                        {"user", user_main},
                                                                        {"audit", audit_main},
-                                                                       {"doctor", doctor_main}};
+                                                                       {"doctor", doctor_main},
+                                                                       {"prove-job", prove_job_main}};
   for (const auto& [command, run] : kCommands) {
     if (command == name) return run(Words(arguments.begin() + 2, arguments.end()));
   }

@@ -104,8 +104,8 @@ def claim_ports():
 
 
 def remove_groups(state):
-    """The cgroups that a daemon with this state directory left, as far as no process is in them: its next start would
-    take them over, but there is none."""
+    """The cgroups that a daemon with this state directory left, and who is in them: its next start would take them over,
+    but there is none."""
     name = 2166136261  # as cgroup_base_name() in modules/process
     for byte in os.fsencode(state):
         name = (name ^ byte) * 16777619 & 0xffffffff
@@ -115,6 +115,10 @@ def remove_groups(state):
             continue
         for parent in {"/", *own}:
             base = f"{line.split()[4]}{parent}/ebb-{name:08x}"
+            try:  # keepers that wait for a daemon that will never come
+                pathlib.Path(base, "cgroup.kill").write_text("1")
+            except OSError:
+                pass
             for folder, _, _ in os.walk(base, topdown=False):
                 try:
                     os.rmdir(folder)
