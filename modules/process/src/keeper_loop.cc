@@ -219,7 +219,7 @@ void Keeper::leader_exited(int status) {
   record_.leader_exited = moment_now();
   if (ending()) return;
   if (!record_.stop_requested) record_.cause = EndCause::leader_exit;
-  state_ = Terminating{record_.leader_exited->boot + kOrphanGrace};
+  state_ = Terminating{record_.leader_exited->boot + std::min(kOrphanGrace, spec_.grace)};
   count(1);
   // The usual end: nothing else was there, and the init has left already or is about to.
   const bool alone = tree_.init_pid() != 0 && record_.processes == 1;
