@@ -103,18 +103,23 @@ def claim_ports():
     raise RuntimeError("every block of ports is another test's")
 
 
+def group_name(state):
+    """As cgroup_base_name() in modules/process."""
+    name = 2166136261
+    for byte in os.fsencode(state):
+        name = (name ^ byte) * 16777619 & 0xffffffff
+    return f"ebb-{name:08x}"
+
+
 def remove_groups(state):
     """The cgroups that a daemon with this state directory left, and who is in them: its next start would take them over,
     but there is none."""
-    name = 2166136261  # as cgroup_base_name() in modules/process
-    for byte in os.fsencode(state):
-        name = (name ^ byte) * 16777619 & 0xffffffff
     own = {words[2] for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines() for words in [line.split(":", 2)]}
     for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
         if " - cgroup" not in line:
             continue
         for parent in {"/", *own}:
-            base = f"{line.split()[4]}{parent}/ebb-{name:08x}"
+            base = f"{line.split()[4]}{parent}/{group_name(state)}"
             try:  # keepers that wait for a daemon that will never come
                 pathlib.Path(base, "cgroup.kill").write_text("1")
             except OSError:
