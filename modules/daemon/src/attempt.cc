@@ -233,11 +233,14 @@ void Attempt::run_releases(const engine::act::Release& release) {
 void Attempt::finish() {
   finished_ = true;
   scope_.reset();
-  locks_->keep_only(quarantine_->gpus());
   if (tree_.end()->complete) {
+    // For as long as the keeper is there it holds the locks with us, so that the next attempt must share
+    // them: clean_up() gives them back.
     closing_ = context_.closing;
     tree_.acknowledge();
     if (!tree_.has_keeper()) clean_up();
+  } else {
+    locks_->keep_only(quarantine_->gpus());
   }
   quarantine_->watch();
   linger();
@@ -249,11 +252,9 @@ void Attempt::clean_up() {
   cleaned_ = true;
   held_back_.lift();
   // When that has been applied: whoever gets a device shares its lock, and nobody comes in between.
-  if (locks_handed_) {
-    asio::post(context_.io, [self = shared_from_this()] {
-      if (!self->detached_) self->locks_->keep_only(self->quarantine_->gpus());
-    });
-  }
+  asio::post(context_.io, [self = shared_from_this()] {
+    if (!self->detached_) self->locks_->keep_only(self->quarantine_->gpus());
+  });
   std::vector<std::string> groups;
   if (const std::string group = processes_->cgroup(); !group.empty()) groups.push_back(group);
   for (const process::Limit* limit : {&spec_.memory, &spec_.processes}) {

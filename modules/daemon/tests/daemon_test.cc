@@ -65,6 +65,23 @@ TEST_F(DaemonTest, ACancelledJobsDevicesGoToTheNextByThemselves) {
   });
 }
 
+// A keeper that was told that the report is on disk holds its attempt's locks until it has exited.
+TEST_F(DaemonTest, WhoComesWhileAKeeperIsLeavingGetsItsDevicesAtOnce) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    for (int round = 0; round < 20; ++round) {
+      Submission request = job({"/bin/true"});
+      request.request.gpus = 4;
+      request.request.ports = 1;
+      auto submitted = co_await daemon.submit(who, std::move(request));
+      EXPECT_TRUE(submitted.ok()) << submitted.error().message;
+      if (!submitted) co_return;
+      EXPECT_NE(submitted->job.state, model::JobState::queued) << submitted->job.why.value_or("");
+      (void)co_await ended(daemon, who, submitted->job.id);
+    }
+  });
+}
+
 TEST_F(DaemonTest, ShutdownEndsRunningJobsAndKeepsQueuedOnesForTheNextDaemon) {
   JobId running, queued;
   with_daemon([&](Daemon& daemon) -> Task<void> {
