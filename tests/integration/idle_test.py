@@ -2,6 +2,7 @@
 import fcntl
 import os
 import pathlib
+import socket
 import time
 
 import harness
@@ -53,6 +54,26 @@ class Idle(harness.Case):
             self.assertEqual(d.wait_state(others)["state"], "completed", "the queue goes on with the rest")
         self.assertEqual(d.wait_state(job)["state"], "completed")
         self.quiet(d)
+
+    def test_a_device_that_nobody_waits_for_is_looked_at_when_somebody_asks(self):
+        d = self.daemon()
+        path = d.state / "locks" / "gpu-declared-0"
+        port = d.http("GET", "/v1/devices").json["ports"][0]["port"]
+
+        def states():
+            devices = d.http("GET", "/v1/devices").json
+            return devices["gpus"][0]["state"], devices["ports"][0]["state"]
+
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "a") as lock, socket.socket() as listener:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+            count = len(d.http("GET", "/v1/devices").json["ports"])
+            job = d.submit(["true"], workdir="/", gpus=4, ports=count)["id"]
+            wait_for(lambda: states() == ("outside", "outside"), what="it is seen")
+            d.http("DELETE", f"/v1/jobs/{job}")
+            self.assertEqual(states(), ("outside", "outside"))
+        self.assertEqual(states(), ("free", "free"))
 
     def test_a_lock_that_can_never_be_taken_does_not_keep_it_busy(self):
         d = self.daemon()

@@ -123,8 +123,18 @@ void Attempt::emptied() {
   if (!linked_) clean_up();
 }
 
+void Attempt::keep_quarantined() {
+  const auto held = locks_;
+  bool leaves_one = world_.plan.mutant == Mutant::keeps_locks;
+  for (const auto& device : held) {
+    if (!device.first && quarantine_.contains(device.second)) continue;
+    if (!std::exchange(leaves_one, false)) give_back(device.first, device.second);
+  }
+}
+
 void Attempt::clean_up() {
   if (!world_.daemon.step() || (end_ && !end_->complete)) return;
+  keep_quarantined();
   if (keeper_ >= 0) world_.keepers[keeper_].folder = false;
 }
 
@@ -145,15 +155,7 @@ void Attempt::release(const engine::act::Release& release) {
 
 void Attempt::finish() {
   finished_ = true;
-  const auto kept = [&](const std::pair<bool, int>& device) {
-    return !device.first && quarantine_.contains(device.second);
-  };
-  const auto held = locks_;
-  bool leaves_one = world_.plan.mutant == Mutant::keeps_locks;
-  for (const auto& device : held) {
-    if (kept(device) || std::exchange(leaves_one, false)) continue;
-    give_back(device.first, device.second);
-  }
+  if (!end_->complete) keep_quarantined();
   if (!world_.daemon.step()) return;
   if (end_->complete && linked_) world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
   if (!linked_) clean_up();

@@ -61,6 +61,7 @@ class Attempt {
   void tree_ended(engine::Ended event);
   void emptied();
   void never_began();
+  void keep_quarantined();
   void clean_up();
 
   // attempt_tree.cc

@@ -48,6 +48,10 @@ class Daemon::Impl {
   [[nodiscard]] static Task<Result<void>> durable(const std::function<void(Durable)>& begin);
   [[nodiscard]] Task<Result<void>> commit(store::Batch batch);
 
+  // ---- devices_api.cc
+  /// Looks at the devices that were used from outside when they were last looked at; whether one is free now.
+  [[nodiscard]] Task<bool> look_at_outside(const model::Devices& shown);
+
   // ---- users_api.cc
   /// Makes the row durable, then known.
   [[nodiscard]] Task<Result<void>> put_user(store::UserRow row);

@@ -15,11 +15,46 @@ std::optional<T> number(std::string_view text) {
   return value;
 }
 
+struct Look {
+  bool free = false;
+  std::string why;
+};
+
+// A fresh look at a GPU that nobody leases, by the attempt that is quarantined on it where one is known.
+Task<Look> look_at(Context& context, int id) {
+  std::shared_ptr<Attempt> holder;
+  for (const auto& attempt : context.lingering) {
+    if (attempt->quarantines(id)) holder = attempt;
+  }
+  const devices::Gpu& gpu = context.gpu(id);
+  const auto initiate = [&](auto handler) {
+    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+    const auto told = [shared, &io = context.io](bool free, std::string why) {
+      boost::asio::post(io, [shared, free, why = std::move(why)]() mutable {
+        (*shared)(Look{.free = free, .why = std::move(why)});
+      });
+    };
+    if (holder) {
+      holder->recheck(id, told);
+    } else if (gpu.kind == devices::GpuKind::declared) {
+      told(true, "declared: lock");
+    } else {
+      context.gpus->check(gpu, devices::CheckPurpose::before_lease, {},
+                          [told](const devices::GpuVerdict& verdict) {
+                            told(verdict.kind == devices::GpuVerdict::Kind::free, verdict.text);
+                          });
+    }
+  };
+  co_return co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void(Look)>(
+      initiate, boost::asio::use_awaitable);
+}
+
 }  // namespace
 
 Task<model::Devices> Daemon::devices(Caller caller) {
   (void)caller;  // everybody may see who holds what: that is how people share a machine
   model::Devices shown = impl_->shell.engine().devices();
+  if (co_await impl_->look_at_outside(shown)) shown = impl_->shell.engine().devices();
   for (model::Gpu& gpu : shown.gpus) {
     const devices::Gpu& known = impl_->context->gpu(gpu.id);
     gpu.uuid = known.uuid;
@@ -28,6 +63,33 @@ Task<model::Devices> Daemon::devices(Caller caller) {
     if (known.numa_node >= 0) gpu.numa_node = known.numa_node;
   }
   co_return shown;
+}
+
+// What nobody waits for is not watched, so that it may have come free long ago. With its lock, as before a
+// lease.
+Task<bool> Daemon::Impl::look_at_outside(const model::Devices& shown) {
+  bool changed = false;
+  const auto freed = [&](bool is_port, int id, const std::string& why) {
+    shell.apply(engine::DeviceChanged{
+        .is_port = is_port, .id = id, .state = model::DeviceState::free, .why = why, .outside = {}});
+    changed = true;
+  };
+  for (const model::Gpu& gpu : shown.gpus) {
+    if (gpu.state != model::DeviceState::outside) continue;
+    const devices::Gpu& known = context->gpu(gpu.id);
+    const auto lock = context->locks.take(context->lock_directory(known), devices::gpu_lock_name(known));
+    if (!lock) continue;
+    const Look seen = co_await look_at(*context, gpu.id);
+    if (seen.free) freed(false, gpu.id, seen.why);
+  }
+  for (const model::Port& port : shown.ports) {
+    if (port.state != model::DeviceState::outside) continue;
+    const auto number = static_cast<std::uint16_t>(port.port);
+    const auto lock = context->locks.take(*context->machine_locks, devices::port_lock_name(number));
+    const auto seen = devices::check_port_free(number);
+    if (lock && seen.kind == devices::PortVerdict::Kind::free) freed(true, port.port, seen.text);
+  }
+  co_return changed;
 }
 
 Task<Result<model::Devices>> Daemon::release_device(Caller caller, std::string id) {
@@ -65,37 +127,7 @@ Task<Result<model::Devices>> Daemon::release_device(Caller caller, std::string i
                                            .outside = {}});
     co_return co_await devices(caller);
   }
-  // A fresh look, by the attempt that is quarantined on it where one is still known.
-  std::shared_ptr<Attempt> holder;
-  for (const auto& attempt : impl.context->lingering) {
-    if (attempt->quarantines(*wanted)) holder = attempt;
-  }
-  struct Answer {
-    bool free = false;
-    std::string why;
-  };
-  const Answer answer =
-      co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void(Answer)>(
-          [&](auto handler) {
-            auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-            const devices::Gpu& gpu = impl.context->gpu(*wanted);
-            const auto told = [shared, &io = impl.context->io](bool free, std::string why) {
-              boost::asio::post(io, [shared, free, why = std::move(why)]() mutable {
-                (*shared)(Answer{.free = free, .why = std::move(why)});
-              });
-            };
-            if (holder) {
-              holder->recheck(*wanted, told);
-            } else if (gpu.kind == devices::GpuKind::declared) {
-              told(true, "declared: lock");
-            } else {
-              impl.context->gpus->check(gpu, devices::CheckPurpose::before_lease, {},
-                                        [told](const devices::GpuVerdict& verdict) {
-                                          told(verdict.kind == devices::GpuVerdict::Kind::free, verdict.text);
-                                        });
-            }
-          },
-          boost::asio::use_awaitable);
+  const Look answer = co_await look_at(*impl.context, *wanted);
   if (!answer.free)
     co_return refused(Errc::conflict, "GPU " + id + " is not free: " + answer.why, "not-free");
   impl.shell.apply(engine::DeviceChanged{
