@@ -1,0 +1,234 @@
+"""Jobs that want to keep or spoil what they were given: ports, cgroups, mounts, shared memory, scratch, the log. Each in
+each tier of containment."""
+import os
+import pathlib
+import socket
+import subprocess
+import time
+
+import harness
+import hostile
+from harness import wait_for
+
+
+class Places:
+    """What they had is free at their report, and nothing of them is left."""
+
+    def test_a_listener_that_a_daemon_has_inherited(self):
+        d = self.hostile_daemon(self.tier)
+        job, port = self.start(d, """
+listener = socket.socket()
+listener.bind(("127.0.0.1", int(os.environ["EBB_PORT"])))
+listener.listen()
+os.set_inheritable(listener.fileno(), True)
+if daemonize():
+    ignore_all()
+    os.execvp("sleep", ["sleep", "1000"])
+time.sleep(0.2)
+up(os.environ["EBB_PORT"])
+""", ports=1)
+        self.check_released(d, job, "completed")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", int(port)))
+        self.check_next(d, ports=20)
+        self.check_gone(d)
+
+    def test_a_child_that_opens_the_port_again_when_the_job_has_ended(self):
+        d = self.hostile_daemon(self.tier)
+        job, port = self.start(d, """
+leader = os.getpid()
+if daemonize():
+    ignore_all()
+    watch = os.pidfd_open(leader)
+    up(os.environ["EBB_PORT"])
+    import select
+    select.select([watch], [], [])
+    while True:
+        again = socket.socket()
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", int(os.environ["EBB_PORT"])))
+        again.listen()
+        time.sleep(0.01)
+        again.close()
+while not os.path.exists("up"):
+    time.sleep(0.01)
+""", ports=1)
+        self.check_released(d, job, "completed")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", int(port)))
+        self.check_gone(d)
+
+    def test_writes_to_its_cgroup(self):
+        d = self.hostile_daemon(self.tier)
+        job, said = self.start(d, """
+own = next((line.split(":", 2)[2] for line in open("/proc/self/cgroup").read().splitlines() if line.startswith("0::")), "/")
+written = []
+for line in open("/proc/self/mountinfo").read().splitlines():
+    if " - cgroup" not in line:
+        continue
+    for group in {own, own.rpartition("/")[0], own.rpartition("/job")[0], "/"}:
+        folder = line.split()[4] + group
+        for name, text in (("cgroup.procs", str(os.getpid())), ("tasks", str(os.getpid())), ("cgroup.kill", "1"),
+                           ("cgroup.freeze", "1"), ("pids.max", "max"), ("cgroup.subtree_control", "+pids")):
+            try:
+                with open(f"{folder}/{name}", "w") as file:
+                    file.write(text)
+                written.append(f"{folder}/{name}")
+            except OSError:
+                pass
+        try:
+            os.mkdir(folder + "/mine")
+            written.append(folder + "/mine")
+        except OSError:
+            pass
+up(" ".join(written) or "nothing")
+rest()
+""")
+        self.assertEqual(said, "nothing")
+        self.cancel(d, job)
+        self.check_released(d, job)
+        self.check_gone(d)
+
+    def test_mounts_in_a_namespace_of_its_own(self):
+        """Whatever it mounts, and over what, goes with it; on the machine nothing was mounted."""
+        before = pathlib.Path("/proc/self/mountinfo").read_text()
+        d = self.hostile_daemon(self.tier)
+        job, said = self.start(d, """
+CLONE_NEWNS, CLONE_NEWUSER, MS_BIND, MS_REMOUNT = 0x20000, 0x10000000, 4096, 32
+scratch = os.environ["EBB_SCRATCH"].encode()
+made = []
+def mount(what, where, kind, flags, name):
+    if libc.mount(what, where, kind, flags, None) == 0:
+        made.append(name)
+mount(b"none", scratch, b"tmpfs", 0, "plain")
+mount(None, b"/sys/fs/cgroup", None, MS_REMOUNT, "remounted")
+if made:
+    up("without a namespace: " + " ".join(made))
+    sys.exit(1)
+if os.fork() == 0:
+    os.setsid()
+    if libc.unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0:
+        mount(b"none", scratch, b"tmpfs", 0, "tmpfs")
+        mount(b"/proc", b"/dev/shm", None, MS_BIND, "bind")
+    up(" ".join(made) or "refused")
+    rest()
+rest()
+""")
+        self.assertIn(said, ("tmpfs bind", "refused"))
+        self.cancel(d, job)
+        self.check_released(d, job)
+        self.check_gone(d)
+        own = [line for line in before.splitlines() if str(d.dir) in line]
+        self.assertEqual([line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+                          if str(d.dir) in line], own)
+
+    def test_shared_memory_left_behind(self):
+        """By a user with no other process: of one who has some, nobody can tell whose a file in /dev/shm is."""
+        uid = 600_000 + os.getpid()
+        d = self.hostile_daemon(self.tier)
+        job, said = self.start(d, """
+size, IPC_CREAT = 1 << 20, 0o1000
+ids = [libc.shmget(0, size, IPC_CREAT | 0o600) for _ in range(3)] + [libc.semget(0, 1, IPC_CREAT | 0o600)]
+if os.fork() == 0:
+    os.setsid()
+    ignore_all()
+    with open("/dev/shm/ebb-hostile-" + os.environ["EBB_FAULTS_MARK"], "wb") as file:
+        file.write(b"x" * size)
+    up(" ".join(map(str, ids)))
+    rest()
+rest()
+""", uid=uid)
+        self.assertNotIn("-1", said)
+        path = pathlib.Path(f"/dev/shm/ebb-hostile-{d.mark}")
+        self.assertEqual((len(hostile.ipc_of(uid)), path.exists()), (0, False) if "pidns" in self.tier else (4, True))
+        self.cancel(d, job)
+        self.check_released(d, job)
+        self.assertEqual((hostile.ipc_of(uid), path.exists()), ([], False))
+        self.check_gone(d)
+
+    def test_scratch_filled_and_closed(self):
+        """To the last block, deeper than a path may be long, and with folders that nobody may enter."""
+        d = self.hostile_daemon(self.tier, scratch_size="12m")
+        job, said = self.start(d, """
+os.chdir(os.environ["EBB_SCRATCH"])
+for depth in range(100):
+    os.mkdir("d" * 200)
+    os.chdir("d" * 200)
+try:
+    with open("full", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(65536))
+except OSError as full:
+    said = os.strerror(full.errno)
+os.chdir(os.environ["EBB_SCRATCH"])
+os.symlink("/etc", "link")
+os.chmod("d" * 200, 0)
+os.chdir(sys.argv[1])
+up(said)
+rest()
+""", "{workdir}")
+        self.assertEqual(said, "No space left on device")
+        self.cancel(d, job)
+        self.check_released(d, job)
+        self.check_gone(d)
+
+    def test_a_flood_of_output(self):
+        d = self.hostile_daemon(self.tier)
+        job, _ = self.start(d, """
+ignore_all()
+if os.fork() == 0:
+    os.setsid()
+    while True:
+        os.write(2, b"e" * 65536)
+up()
+while True:
+    os.write(1, b"o" * 65536)
+""", log_limit_bytes=1 << 20)
+        wait_for(lambda: d.http("GET", f"/v1/jobs/{job}/logs?tail=1", key=d.key).status == 200, what="its log")
+        time.sleep(0.5)  # of flood
+        began = time.monotonic()
+        self.cancel(d, job)
+        self.assertLess(time.monotonic() - began, 5 * harness.PATIENCE)
+        self.check_released(d, job)
+        size = sum(path.stat().st_size for path in (d.state / "logs" / f"{job}.1").iterdir())
+        self.assertLess(size, 3 << 20)
+        self.check_gone(d)
+
+
+globals().update(hostile.in_each_tier(Places))
+
+
+@hostile.needs_root
+class Handed(hostile.Case):
+    """Work that a job hands to another daemon of the machine is not in its tree: it is not ended, but it is seen."""
+
+    def test_a_gpu_that_is_used_by_somebody_else_when_its_job_has_ended(self):
+        table = self.folder() / "gpus"
+        table.write_text("gpu 0\ngpu 1\n")
+        d = self.hostile_daemon("cgroup+pidns", gpus="auto", more_env={
+            "EBB_NVML_LIBRARY": str(harness.BIN.parent / "nvml-stub/libnvidia-ml.so.1"), "EBB_NVML_STUB": str(table)})
+        job, _ = self.start(d, "up()\nrest()\n")
+        gpu = d.job(job)["gpu_ids"][0]
+        outsider = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        self.addCleanup(outsider.wait)
+        self.addCleanup(outsider.kill)
+        with open(table, "a") as file:
+            file.write(f"process {gpu} {outsider.pid} 500\n")
+        self.cancel(d, job)
+        report = d.report(job)
+        self.assertTrue(report["complete"], report)
+        release = next(one for one in report["releases"] if one["kind"] == "gpu")
+        self.assertEqual(release["outcome"], "released")
+        self.assertEqual(release["outside"], [{"pid": outsider.pid, "user": "root", "mib": 500}])
+        self.check_next(d, gpus=1)
+        waits = d.submit(["true"], gpus=2)["id"]
+        wait_for(lambda: d.http("GET", "/v1/devices").json["gpus"][gpu]["state"] == "outside", what="it is seen")
+        self.assertEqual(d.job(waits)["state"], "queued")
+        outsider.kill()
+        outsider.wait()
+        self.assertEqual(d.wait_state(waits)["state"], "completed")
+        self.check_gone(d)
+
+
+if __name__ == "__main__":
+    harness.main()
