@@ -168,7 +168,8 @@ class Case(harness.Case):
         else:  # over the socket, as it has no account; it begins when its client is no process of this user any more
             before = d.submit(["sleep", "1000"], gpus=2)["id"]
             job = d.ebb("submit", "--gpus", "1", "--grace", "300ms", "--workdir", d.work, "--env",
-                        f"EBB_FAULTS_MARK={d.mark}", "--", *script, user=uid, group=uid, extra_groups=[], cwd="/", check=True).stdout.strip()
+                        f"EBB_FAULTS_MARK={d.mark}", "--", *script, user=uid, group=uid, extra_groups=[], cwd="/",
+                        check=True).stdout.strip()
             self.cancel(d, before)
         path = d.work / "up"
         wait_for(lambda: path.exists() or d.job(job)["state"] in harness.TERMINAL, what="the job's script")

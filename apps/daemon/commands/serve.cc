@@ -144,6 +144,7 @@ class Serve {
   }
 
   void announce() {
+    for (const std::string& sentence : daemon_->recovered()) say(sentence);
     std::string where;
     for (const std::string& address : server_->addresses()) where += (where.empty() ? "" : " and ") + address;
     say("serves on " + where);

@@ -96,6 +96,7 @@ std::vector<Orphans::Found> Orphans::look() const {
     found.emplace(process.pid, Found{process, stat->start_time});
   }
   std::vector<Found> all;
+  all.reserve(found.size());
   for (auto& [pid, one] : found) all.push_back(std::move(one));
   return all;
 }
