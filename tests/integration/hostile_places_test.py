@@ -58,6 +58,38 @@ while not os.path.exists("up"):
             free.bind(("127.0.0.1", int(port)))
         self.check_gone(d)
 
+    def test_a_listener_that_is_handed_to_somebody_else(self):
+        """The port is not free, whoever has it now: nobody gets it before it is."""
+        d = self.hostile_daemon(self.tier)
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind("\0ebb-hostile-" + d.mark)
+            door.listen()
+            job, port = self.start(d, """
+listener = socket.socket()
+listener.bind(("127.0.0.1", int(os.environ["EBB_PORT"])))
+listener.listen()
+peer = socket.socket(socket.AF_UNIX)
+peer.connect("\\0ebb-hostile-" + os.environ["EBB_FAULTS_MARK"])
+socket.send_fds(peer, [b"x"], [listener.fileno()])
+up(os.environ["EBB_PORT"])
+rest()
+""", ports=1)
+            with door.accept()[0] as peer:
+                handed = socket.recv_fds(peer, 1, 1)[1]
+        try:
+            self.cancel(d, job)
+            self.assertEqual(d.processes_of(job), [])
+            release = next(one for one in d.report(job)["releases"] if one["kind"] == "port")
+            self.assertIn(f"port {port} is held by pid {os.getpid()} (python3, root)", release["verified_by"])
+            waits = d.submit(["true"], ports=20)["id"]
+            self.check_next(d, ports=19)
+            self.assertEqual(d.job(waits)["state"], "queued")
+        finally:
+            os.close(handed[0])
+        self.assertEqual(d.wait_state(waits)["state"], "completed")
+        self.assertEqual(d.ebb("audit").returncode, 0)
+        self.check_gone(d)
+
     def test_writes_to_its_cgroup(self):
         d = self.hostile_daemon(self.tier)
         job, said = self.start(d, """
@@ -144,6 +176,27 @@ rest()
         self.cancel(d, job)
         self.check_released(d, job)
         self.assertEqual((hostile.ipc_of(uid), path.exists()), ([], False))
+        self.check_gone(d)
+
+    def test_shared_memory_of_a_user_with_other_processes(self):
+        """Where it is the machine's, nobody can tell whose: it stays, and audit names it."""
+        uid = 600_000 + os.getpid()
+        bystander = subprocess.Popen(["sleep", "1000"], user=uid, start_new_session=True)
+        self.addCleanup(bystander.wait)
+        self.addCleanup(bystander.kill)
+        d = self.hostile_daemon(self.tier)
+        path = pathlib.Path(f"/dev/shm/ebb-hostile-{d.mark}")
+        self.addCleanup(path.unlink, missing_ok=True)
+        job, _ = self.start(d, "open('/dev/shm/ebb-hostile-' + os.environ['EBB_FAULTS_MARK'], 'w').close()\nup()\nrest()\n",
+                            uid=uid)
+        self.cancel(d, job)
+        self.assertEqual(path.exists(), "pidns" not in self.tier)
+        if path.exists():
+            done = d.ebb("audit")
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertRegex(done.stdout, f"{path}.*\n.*while attempt {job}.1 ran.*\n.*remove it: rm {path}\n")
+            path.unlink()
+        self.assertEqual(d.ebb("audit").returncode, 0)
         self.check_gone(d)
 
     def test_scratch_filled_and_closed(self):

@@ -12,6 +12,7 @@
 #include "ebb/process/census.h"
 #include "ebb/process/spawn.h"
 #include "server_option.h"
+#include "shared_memory.h"
 
 namespace ebb::cli {
 namespace {
@@ -162,8 +163,10 @@ class Audit {
     auto after = ask(*client_, places_.pid);
     if (!after) return after.error();
     const auto jobs = known_jobs(census);
+    const auto shared = sharing_attempts(*client_, places_.config, census);
     for (Belief* belief : {&*before, &*after}) {
       belief->expected.jobs = jobs;
+      belief->expected.shared = shared;
       add_own_locks(census, belief->expected);
     }
     auto leftovers = process::confirm(process::compare(census, before->expected),
