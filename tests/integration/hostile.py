@@ -63,10 +63,10 @@ def unified():
 
 
 class Daemon(harness.Daemon):
-    """On two declared GPUs, in a cgroup of its own, with programs of its own."""
+    """On two declared GPUs, in a cgroup of its own, with programs of its own; `uid`: an ordinary user's."""
 
-    def __init__(self, case, tier, scratch_size=None, more_env=None, **options):
-        self.scratch_size = scratch_size
+    def __init__(self, case, tier, uid=None, scratch_size=None, more_env=None, **options):
+        self.uid, self.scratch_size = uid, scratch_size
         self.programs = case.folder()
         harness.copy_programs(self.programs)
         self.tier, self.mark = tier, secrets.token_hex(6)
@@ -78,14 +78,43 @@ class Daemon(harness.Daemon):
         self.work = self.dir / "work"
         self.work.mkdir()
         self.work.chmod(0o777)
+        if uid:
+            os.chown(self.programs, uid, uid)
+            os.chown(self.dir, uid, uid)
+
+    def start(self, *args, **options):
+        before = os.umask(0)  # for the socket on which it says that it is ready
+        try:
+            return super().start(*args, **options)
+        finally:
+            os.umask(before)
 
     def command(self):
         enter = ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(self.group)] if self.group else []
         small = []
         if self.scratch_size:
             small = ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'mkdir -p {self.dir}/scratch && '
-                     f'mount -t tmpfs -o size={self.scratch_size},mode=0711 none {self.dir}/scratch && exec "$@"', "sh"]
-        return [*enter, *small, *PLACES[self.tier], str(self.programs / "ebb"), *super().command()[1:]]
+                     f'mount -t tmpfs -o size={self.scratch_size},mode=0711,uid={self.uid or 0} none {self.dir}/scratch && '
+                     'exec "$@"', "sh"]
+        become = PLACES[self.tier]
+        if self.uid:
+            become = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--"]
+        return [*enter, *small, *become, str(self.programs / "ebb"), *super().command()[1:]]
+
+    def submit(self, command, key=None, **spec):
+        return self.submit_as(self.uid, command, **spec) if self.uid else super().submit(command, key, **spec)
+
+    def submit_as(self, uid, command, **spec):
+        """By a client of this user, whose environment and limits the daemon reads."""
+        options = []
+        for name, value in spec.items():
+            if name == "env":
+                options += [word for pair in value.items() for word in ("--env", "=".join(pair))]
+            else:
+                name = {"grace_s": "grace", "log_limit_bytes": "log-limit"}.get(name, name)
+                options += [f"--{name}", f"{value}s" if name == "grace" else value]
+        return {"id": self.ebb("submit", *options, "--", *command, user=uid, group=uid, extra_groups=[], cwd="/",
+                               check=True).stdout.strip()}
 
     def cleanup(self):
         try:
@@ -150,11 +179,13 @@ class HangingFileSystem:
 
 
 class Case(harness.Case):
+    uid = None  # of the daemon; None: root
+
     def hostile_daemon(self, tier, **options):
-        d = Daemon(self, tier, **options)
+        d = Daemon(self, tier, self.uid, **options)
         self.addCleanup(self._end, d)
         d.start()
-        d.key = d.add_user("mallory", account="nobody")
+        d.key = d.add_user("mallory", account="nobody") if self.uid is None else None
         return d
 
     def start(self, d, script, *words, uid=NOBODY, **spec):
@@ -163,13 +194,11 @@ class Case(harness.Case):
             old.unlink()
         script = ["/usr/bin/python3", "-c", PRELUDE + script, *words]
         spec = {"gpus": 1, "grace_s": 0.3, "workdir": str(d.work), "env": {"EBB_FAULTS_MARK": d.mark}, **spec}
-        if uid in (0, NOBODY):
+        if uid in (0, NOBODY) or d.uid:
             job = d.submit(script, key=None if uid == 0 else d.key, **spec)["id"]
         else:  # over the socket, as it has no account; it begins when its client is no process of this user any more
             before = d.submit(["sleep", "1000"], gpus=2)["id"]
-            job = d.ebb("submit", "--gpus", "1", "--grace", "300ms", "--workdir", d.work, "--env",
-                        f"EBB_FAULTS_MARK={d.mark}", "--", *script, user=uid, group=uid, extra_groups=[], cwd="/",
-                        check=True).stdout.strip()
+            job = d.submit_as(uid, script, **spec)["id"]
             self.cancel(d, before)
         path = d.work / "up"
         wait_for(lambda: path.exists() or d.job(job)["state"] in harness.TERMINAL, what="the job's script")
@@ -213,10 +242,12 @@ needs_root = unittest.skipUnless(os.getuid() == 0, "only root can make each tier
 
 
 def in_each_tier(tests):
-    """A test case of these tests for each tier, by name."""
-    names = {tier: tests.__name__ + "In" + "".join(word.capitalize() for word in tier.split("+")) for tier in PLACES}
-    return {name: needs_root(type(name, (tests, Case), {"tier": tier, "__module__": tests.__module__}))
-            for tier, name in names.items()}
+    """A test case of these tests for each tier, by name, and one for the daemon of an ordinary user."""
+    cases = {tests.__name__ + "In" + "".join(word.capitalize() for word in tier.split("+")): {"tier": tier}
+             for tier in PLACES}
+    cases[tests.__name__ + "OfAUsersDaemon"] = {"tier": "pidns", "uid": 700_000 + os.getpid()}  # in a user namespace
+    return {name: needs_root(type(name, (tests, Case), {**where, "__module__": tests.__module__}))
+            for name, where in cases.items()}
 
 
 def ipc_of(uid):

@@ -2,6 +2,7 @@
 each tier of containment."""
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import time
@@ -9,6 +10,27 @@ import time
 import harness
 import hostile
 from harness import wait_for
+
+# A child that puts itself into the root of every hierarchy that it sees.
+LEAVER = """
+MS_REMOUNT, MS_BIND = 32, 4096
+child = daemonize()
+if child:
+    ignore_all()
+    left = []
+    for line in open("/proc/self/mountinfo").read().splitlines():
+        folder = line.split()[4]
+        if " - cgroup2 " in line and folder != "/":
+            libc.mount(None, folder.encode(), None, MS_REMOUNT | MS_BIND, None)
+            try:
+                with open(folder + "/cgroup.procs", "w") as file:
+                    file.write("0")
+                left.append(folder)
+            except OSError:
+                pass
+    up(" ".join(left) or "refused")
+rest()
+"""
 
 
 class Places:
@@ -80,7 +102,7 @@ rest()
             self.cancel(d, job)
             self.assertEqual(d.processes_of(job), [])
             release = next(one for one in d.report(job)["releases"] if one["kind"] == "port")
-            self.assertIn(f"port {port} is held by pid {os.getpid()} (python3, root)", release["verified_by"])
+            self.assertIn(f"port {port} is held by ", release["verified_by"])
             waits = d.submit(["true"], ports=20)["id"]
             self.check_next(d, ports=19)
             self.assertEqual(d.job(waits)["state"], "queued")
@@ -120,6 +142,21 @@ rest()
         self.cancel(d, job)
         self.check_released(d, job)
         self.check_gone(d)
+
+    def test_a_root_job_that_leaves_its_cgroup(self):
+        """It may mount what it wants and be in any group: the other means find it all the same."""
+        for killed in (False, True):
+            with self.subTest(keeper_killed=killed):
+                d = self.hostile_daemon(self.tier)
+                job, left = self.start(d, LEAVER, uid=0)
+                if self.uid is None and "cgroup" in self.tier:
+                    self.assertNotEqual(left, "refused")
+                if killed:
+                    os.kill(d.keeper_of(job), signal.SIGKILL)
+                else:
+                    self.cancel(d, job)
+                self.check_released(d, job, "keeper_lost" if killed else "cancelled")
+                self.check_gone(d)
 
     def test_mounts_in_a_namespace_of_its_own(self):
         """Whatever it mounts, and over what, goes with it; on the machine nothing was mounted."""

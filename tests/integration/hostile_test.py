@@ -117,7 +117,8 @@ rest()
                 self.check_gone(d)
 
     def test_attacks_on_keeper_and_init(self):
-        """By a job of another user, each is refused by the kernel."""
+        """By a job of another user, each is refused by the kernel. One of the daemon's own user holds the init in ptrace,
+        and ends all the same."""
         d = self.hostile_daemon(self.tier)
         job, said = self.start(d, """
 def refused(deed):
@@ -140,9 +141,9 @@ for target in {os.getppid(), 1, int(sys.argv[1])}:
 up(" ".join(lived) or "all refused")
 rest()
 """, str(d.process.pid))
-        self.assertEqual(said, "all refused")
-        keeper = d.keeper_of(job)
-        self.assertIsNotNone(keeper)
+        if self.uid is None:
+            self.assertEqual(said, "all refused")
+        self.assertIsNotNone(d.keeper_of(job))
         self.cancel(d, job)
         self.check_released(d, job)
         self.check_gone(d)

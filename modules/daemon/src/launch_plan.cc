@@ -196,7 +196,7 @@ Result<process::LaunchSpec> plan_launch(const Context& context, const store::Job
   } else {
     launch.share_ipc = true;
     const std::uint64_t mark = process::attempt_marks(facts.id).limit;
-    if (!launch.tiers.cgroup && mark != 0) launch.rlimits.push_back({.resource = RLIMIT_LOCKS, .soft = mark});
+    if (mark != 0) launch.rlimits.push_back({.resource = RLIMIT_LOCKS, .soft = mark});
   }
 
   launch.time_limit = spec.time;

@@ -48,7 +48,8 @@ class Tree {
   [[nodiscard]] bool empty();
   /// TERM, then CONT, to every process. How many there were, where that is known at once; else News::counted.
   std::optional<std::uint64_t> terminate();
-  /// SIGKILL to every process. In tier 3, where that takes several sweeps, call it again after each update().
+  /// SIGKILL to every process. Without a namespace that may take several sweeps: call it again after each
+  /// update().
   void kill();
   /// What is left, with names; for the end record.
   [[nodiscard]] std::vector<Survivor> survivors() const;
