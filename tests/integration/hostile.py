@@ -17,7 +17,8 @@ from harness import wait_for
 sys.path.insert(0, str(harness.ROOT / "tests" / "faults"))
 import census  # noqa: E402
 
-# The first lines of each job's script. `up(text)` tells the test that the script has come so far.
+# The first lines of each job's script. `up(text)` tells the test that the script has come so far, and wait_for_go() waits
+# until it lets it go on.
 PRELUDE = """
 import ctypes, os, signal, socket, struct, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -25,6 +26,9 @@ def up(text="up", name="up"):
     with open(name + ".part", "w") as file:
         file.write(str(text))
     os.rename(name + ".part", name)
+def wait_for_go():
+    while not os.path.exists("go"):
+        time.sleep(0.01)
 def ignore_all():
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
@@ -190,8 +194,8 @@ class Case(harness.Case):
 
     def start(self, d, script, *words, uid=NOBODY, **spec):
         """A job of this user on one GPU whose script has said how far it is: (job, what it said)."""
-        for old in d.work.glob("up"):
-            old.unlink()
+        for old in ("up", "go"):
+            (d.work / old).unlink(missing_ok=True)
         script = ["/usr/bin/python3", "-c", PRELUDE + script, *words]
         spec = {"gpus": 1, "grace_s": 0.3, "workdir": str(d.work), "env": {"EBB_FAULTS_MARK": d.mark}, **spec}
         if uid in (0, NOBODY) or d.uid:
@@ -205,6 +209,11 @@ class Case(harness.Case):
         if not path.exists():
             raise AssertionError(f"the script ended early:\n{d.ebb('logs', job).stdout}{d.ebb('logs', job).stderr}")
         return job, path.read_text()
+
+    def let_go(self, d, job, processes):
+        """When it has so many."""
+        wait_for(lambda: len(d.processes_of(job)) == processes, what=f"{processes} processes")
+        (d.work / "go").touch()
 
     def cancel(self, d, job):
         self.assertEqual(d.http("DELETE", f"/v1/jobs/{job}?wait=30s").status, 200)

@@ -107,7 +107,7 @@ class Serve {
   }
 
  private:
-  static void rethrow(std::exception_ptr failure) {
+  static void rethrow(const std::exception_ptr& failure) {
     if (failure) std::rethrow_exception(failure);
   }
   static int fail_start(const Error& error) {

@@ -55,12 +55,13 @@ std::vector<Survivor> descendants() {
   return found;
 }
 
-void signal_descendants(const std::vector<Survivor>& processes, int signal) {
+void signal_descendants(const std::vector<Survivor>& processes, std::initializer_list<int> signals) {
   const pid_t self = ::getpid();
   for (const Survivor& process : processes) {
     const auto pidfd = open_pidfd(process.pid);
     // Looked at again with the pidfd in hand: it is this process that descends from us, and not a successor.
-    if (pidfd && descends_from(process.pid, self) && pidfd_alive(pidfd->get())) send(pidfd->get(), signal);
+    if (!pidfd || !descends_from(process.pid, self) || !pidfd_alive(pidfd->get())) continue;
+    for (const int signal : signals) send(pidfd->get(), signal);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <initializer_list>
 #include <vector>
 
 #include "ebb/process/end_record.h"
@@ -13,8 +14,8 @@ namespace ebb::process {
 
 /// Live descendants of this process.
 [[nodiscard]] std::vector<Survivor> descendants();
-/// Sends `signal` to each of the pids that still has an ancestor in this process. A number that another
-/// process took over meanwhile is never signalled.
-void signal_descendants(const std::vector<Survivor>& processes, int signal);
+/// Sends the signals, in their order, to each of the pids that still has an ancestor in this process. A number
+/// that another process took over meanwhile is never signalled.
+void signal_descendants(const std::vector<Survivor>& processes, std::initializer_list<int> signals);
 
 }  // namespace ebb::process

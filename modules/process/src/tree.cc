@@ -308,8 +308,7 @@ std::optional<std::uint64_t> Tree::terminate() {
     }
   }
   const std::vector<Survivor> all = descendants();
-  signal_descendants(all, SIGTERM);
-  signal_descendants(all, SIGCONT);
+  signal_descendants(all, {SIGTERM, SIGCONT});
   if (freezing) static_cast<void>(write_cgroup(job_group(), "cgroup.freeze", "0").ok());
   return all.size();
 }
@@ -321,15 +320,17 @@ void Tree::kill() {
     if (!child_reaped_) signal_pidfd(child_.get(), SIGKILL);
     return;
   }
+  // The kernel is at it; what has left the group is looked for when it is empty.
+  if (populated()) return;
   // First they all stand still, so that none forks past the kill; a sweep that finds nobody new ends that.
   std::size_t known = 0;
   std::vector<Survivor> all = descendants();
   for (int sweep = 0; sweep < kMostSweeps && all.size() > known; ++sweep) {
     known = all.size();
-    signal_descendants(all, SIGSTOP);
+    signal_descendants(all, {SIGSTOP});
     all = descendants();
   }
-  signal_descendants(all, SIGKILL);
+  signal_descendants(all, {SIGKILL});
 }
 
 std::vector<Survivor> Tree::survivors() const {

@@ -62,6 +62,10 @@ class Tree {
   /// The leader where it is the keeper's own child, before it has executed anything; else 0.
   [[nodiscard]] pid_t child_leader() const noexcept { return spec_.tiers.pidns ? 0 : child_pid_; }
   [[nodiscard]] bool uses_children() const noexcept { return !spec_.tiers.pidns; }
+  /// Whether kill() may find more: children of the dead came to us, or the group that it killed is empty.
+  [[nodiscard]] bool sweeps_again(bool child_news) const noexcept {
+    return uses_children() && (child_news || spec_.tiers.cgroup);
+  }
   [[nodiscard]] std::string kill_action() const;
   [[nodiscard]] std::string verified_by() const;
 
