@@ -139,7 +139,7 @@ class Audit {
 
   // Two looks, each between two questions: what is only on its way out, or only just begun, is in neither.
   Result<Findings> take() {
-    const auto first = look();
+    auto first = look();
     if (!first) return first.error();
     if (first->leftovers.empty()) return first;
     wait_for_ends(first->leftovers);

@@ -93,8 +93,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
   void look_for_orphans() {
     if (!done_) return;
     if (orphans_.sweep() == 0) {
-      asio::post(event_.get_executor(),
-                 [self = shared_from_this()] { self->finish(self->found_); });
+      asio::post(event_.get_executor(), [self = shared_from_this()] { self->finish(self->found_); });
       return;
     }
     pause_.expires_after(gave_up_ ? kLookForSurvivors : kLookAgain);

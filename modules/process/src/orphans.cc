@@ -90,7 +90,7 @@ std::vector<Orphans::Found> Orphans::look() const {
   }
   sessions.erase(0);
   sessions.erase(::getsid(0));
-  for (const Survivor& process : descendants()) {
+  for (const Descendant& process : descendants()) {
     const auto stat = read_proc_stat(process.pid);
     if (!stat || stat->gone() || !sessions.contains(stat->session)) continue;
     found.emplace(process.pid, Found{process, stat->start_time});

@@ -283,7 +283,8 @@ bool Tree::empty() {
   if (!child_reaped_) return false;
   if (populated()) return false;
   if (spec_.tiers.pidns) return true;
-  // A root job may leave its group, or be moved out of it (pam_systemd does so). Every descendant is below a child of this subreaper; without children there is none.
+  // A root job may leave its group, or be moved out of it (pam_systemd does so). Every descendant is below a
+  // child of this subreaper; without children there is none.
   siginfo_t info{};
   return ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 && errno == ECHILD;
 }
@@ -307,7 +308,7 @@ std::optional<std::uint64_t> Tree::terminate() {
       ::poll(&entry, 1, static_cast<int>(left));
     }
   }
-  const std::vector<Survivor> all = descendants();
+  const std::vector<Descendant> all = descendants();
   signal_descendants(all, {SIGTERM, SIGCONT});
   if (freezing) static_cast<void>(write_cgroup(job_group(), "cgroup.freeze", "0").ok());
   return all.size();
@@ -324,7 +325,7 @@ void Tree::kill() {
   if (populated()) return;
   // First they all stand still, so that none forks past the kill; a sweep that finds nobody new ends that.
   std::size_t known = 0;
-  std::vector<Survivor> all = descendants();
+  std::vector<Descendant> all = descendants();
   for (int sweep = 0; sweep < kMostSweeps && all.size() > known; ++sweep) {
     known = all.size();
     signal_descendants(all, {SIGSTOP});
@@ -355,7 +356,8 @@ std::vector<Survivor> Tree::survivors() const {
       if ((*pids)[i] != child_pid_ && namespace_of((*pids)[i]) == ours) add((*pids)[i]);
     }
   } else {
-    found = descendants();
+    const auto all = descendants();
+    found.assign(all.begin(), all.end());
   }
   if (found.size() > EndRecord::kMaxSurvivors) found.resize(EndRecord::kMaxSurvivors);
   return found;
