@@ -93,7 +93,7 @@ std::vector<Orphans::Found> Orphans::look() const {
   for (const Descendant& process : descendants()) {
     const auto stat = read_proc_stat(process.pid);
     if (!stat || stat->gone() || !sessions.contains(stat->session)) continue;
-    found.emplace(process.pid, Found{process, stat->start_time});
+    found.emplace(process.pid, Found{{.pid = process.pid, .comm = process.comm}, stat->start_time});
   }
   std::vector<Found> all;
   all.reserve(found.size());

@@ -356,8 +356,7 @@ std::vector<Survivor> Tree::survivors() const {
       if ((*pids)[i] != child_pid_ && namespace_of((*pids)[i]) == ours) add((*pids)[i]);
     }
   } else {
-    const auto all = descendants();
-    found.assign(all.begin(), all.end());
+    for (const Descendant& one : descendants()) add(one.pid);
   }
   if (found.size() > EndRecord::kMaxSurvivors) found.resize(EndRecord::kMaxSurvivors);
   return found;
