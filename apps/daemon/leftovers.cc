@@ -7,6 +7,7 @@
 #include "ebb/devices/locks.h"
 #include "ebb/devices/ports.h"
 #include "ebb/process/spawn.h"
+#include "shared_memory.h"
 
 namespace ebb::cli {
 namespace {
@@ -127,7 +128,7 @@ class Audit {
 
   // Two looks, each between two questions: what is only on its way out, or only just begun, is in neither.
   Result<Findings> take() {
-    const auto first = look();
+    auto first = look();
     if (!first) return first.error();
     if (first->leftovers.empty()) return first;
     wait_for_ends(first->leftovers);
@@ -151,8 +152,10 @@ class Audit {
     auto after = ask(*client_, places_.pid);
     if (!after) return after.error();
     const auto jobs = known_jobs(census);
+    const auto shared = sharing_attempts(*client_, places_.config, census);
     for (Belief* belief : {&*before, &*after}) {
       belief->expected.jobs = jobs;
+      belief->expected.shared = shared;
       add_own_locks(census, belief->expected);
     }
     auto leftovers = process::confirm(process::compare(census, before->expected),

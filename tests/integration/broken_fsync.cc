@@ -1,6 +1,7 @@
 // Preloaded into a program: while the file that EBB_TEST_FSYNC_FAILS names is there, nothing reaches the
 // disk; where the one that EBB_TEST_FSYNC_HANGS names is there, the disk never answers again, and that file
-// is no longer empty.
+// is no longer empty. While the one that EBB_TEST_FSYNC_SLOW names is there, each sync takes 10 s; then that
+// file has a byte for each that was begun.
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,6 +21,11 @@ int sync_by(long call, int fd) {
   if (const int flag = ::open(path_in("EBB_TEST_FSYNC_HANGS"), O_WRONLY | O_CLOEXEC); flag >= 0) {
     (void)!::write(flag, "hangs\n", 6);
     for (;;) ::pause();
+  }
+  if (const int flag = ::open(path_in("EBB_TEST_FSYNC_SLOW"), O_WRONLY | O_APPEND | O_CLOEXEC); flag >= 0) {
+    (void)!::write(flag, "s", 1);
+    ::close(flag);
+    ::sleep(10);
   }
   if (::access(path_in("EBB_TEST_FSYNC_FAILS"), F_OK) == 0) {
     errno = EIO;

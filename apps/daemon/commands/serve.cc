@@ -107,7 +107,7 @@ class Serve {
   }
 
  private:
-  static void rethrow(std::exception_ptr failure) {
+  static void rethrow(const std::exception_ptr& failure) {
     if (failure) std::rethrow_exception(failure);
   }
   static int fail_start(const Error& error) {
@@ -144,6 +144,7 @@ class Serve {
   }
 
   void announce() {
+    for (const std::string& sentence : daemon_->recovered()) say(sentence);
     std::string where;
     for (const std::string& address : server_->addresses()) where += (where.empty() ? "" : " and ") + address;
     say("serves on " + where);

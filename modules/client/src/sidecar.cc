@@ -119,7 +119,7 @@ class Sidecar::Impl : public std::enable_shared_from_this<Impl> {
     }
     if (received->closed) {
       // The leader has died with it; the rest has come to us, where we are a subreaper.
-      if (keeper_exits()) (void)process::Orphans({mark_}).sweep();
+      if (keeper_exits()) (void)process::Orphans({.environment = {mark_}}).sweep();
       return finish(Error{.code = Errc::internal, .message = "its keeper died", .pointer = {}, .type = {}});
     }
     if (changed_) changed_();

@@ -289,7 +289,7 @@ void Attempt::detach() {
 
 // ---- recovery
 
-void Attempt::adopt(const std::string& boot, model::JobState state, std::optional<int> leader) {
+std::string_view Attempt::adopt(const std::string& boot, model::JobState state, std::optional<int> leader) {
   spec_.label = id_.str();
   process::contain(spec_, context_.containment,
                    static_cast<std::uint64_t>(job_->spec.memory_bytes.value_or(0)), 0);
@@ -310,6 +310,7 @@ void Attempt::adopt(const std::string& boot, model::JobState state, std::optiona
   locks_->take();
   tree_.assume(gone_with_its_boot(id_));
   if (state != model::JobState::releasing) context_.tell(ended_by_reboot(id_, *tree_.end()));
+  return "gone with an earlier boot";
 }
 
 // Its places are made anew when it is started again, under the same number.

@@ -52,8 +52,9 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
 
   /// For an attempt of an earlier daemon, whose journal has it in `state`: takes up its keeper and locks, and
   /// tells what has become of it. One that is releasing only gets its keeper and locks back: the engine
-  /// releases it again. `leader`: its process, as far as the journal knows it.
-  void adopt(const std::string& boot_id, model::JobState state, std::optional<int> leader);
+  /// releases it again. `leader`: its process, as far as the journal knows it. What has become of it, for
+  /// people.
+  std::string_view adopt(const std::string& boot_id, model::JobState state, std::optional<int> leader);
   /// The job has ended and its report is written, but its folder is still there, or these GPUs are: waits on
   /// for survivors and for the GPUs, and cleans up when none is left. What its keeper still holds is
   /// told to be not free until the keeper has handed it over or gone.

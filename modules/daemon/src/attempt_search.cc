@@ -1,11 +1,14 @@
 #include "attempt_search.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 
+#include "attempt_processes.h"
 #include "ebb/process/attempts_folder.h"
 #include "ebb/process/cgroup.h"
 #include "ebb/process/keeper_lock.h"
+#include "ebb/process/orphans.h"
 #include "ebb/process/scratch.h"
 
 namespace ebb::daemon {
@@ -31,6 +34,37 @@ Remains find_remains(const Context& context, AttemptId id) {
   // The socket is made before anything of the job is executed.
   if (never_had_one) return NeverBegan{};
   return KeeperLost{};
+}
+
+std::string_view in_words(const Remains& remains) {
+  struct Words {
+    std::string_view operator()(const LivingKeeper&) const { return "taken over"; }
+    std::string_view operator()(const ComingKeeper&) const { return "still starting"; }
+    std::string_view operator()(const TreeEnded&) const { return "ended meanwhile"; }
+    std::string_view operator()(const NeverBegan&) const { return "not begun after all"; }
+    std::string_view operator()(const KeeperLost&) const { return "killed, since the keeper was dead"; }
+  };
+  return std::visit(Words{}, remains);
+}
+
+bool end_unknown(const Context& context, AttemptId id, Duration limit) {
+  const BootTime deadline = BootClock::now() + limit;
+  const std::filesystem::path folder = context.attempt_folder(id);
+  const std::string group = AttemptProcesses(context, id).cgroup();
+  (void)process::kill_keeper(folder.string());
+  if (!group.empty()) {
+    (void)process::kill_cgroup(group);
+    auto events = process::CgroupEvents::open(group);
+    if (events && !events->wait_empty(deadline)) return false;
+  }
+  process::Orphans orphans(process::attempt_marks(id));
+  while (orphans.sweep() > 0) {
+    if (BootClock::now() >= deadline) return false;
+    constexpr int kLookAgainMs = 5;  // they are found by looking only
+    ::poll(nullptr, 0, kLookAgainMs);
+  }
+  remove_places(folder, context.scratch_folder(id), group);
+  return true;
 }
 
 std::optional<WallTime> places_made_at(const Context& context, AttemptId id) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 #include <variant>
 
 #include "context.h"
@@ -29,6 +30,14 @@ struct KeeperLost {};
 
 using Remains = std::variant<LivingKeeper, ComingKeeper, TreeEnded, NeverBegan, KeeperLost>;
 [[nodiscard]] Remains find_remains(const Context& context, AttemptId id);
+
+/// What became of it thereby, for people.
+[[nodiscard]] std::string_view in_words(const Remains& remains);
+
+/// Ends at once what is there of an attempt that the journal does not know, and removes its places: nobody
+/// could release it otherwise. Blocks for as long as that takes, `limit` at most; false where something of it
+/// is left.
+[[nodiscard]] bool end_unknown(const Context& context, AttemptId id, Duration limit);
 
 /// When the attempt's folder was made, before anything of it was executed; nothing where the file system does
 /// not know.

@@ -61,6 +61,8 @@ Daemon::~Daemon() {
   process::give_back_attempts(impl_->context->config.state.dir);
 }
 
+const std::vector<std::string>& Daemon::recovered() const { return impl_->recovered; }
+
 const Config& Daemon::config() const { return impl_->context->config; }
 
 void Daemon::on_fatal(std::function<void(Error)> handler) { impl_->shell.on_fatal(std::move(handler)); }

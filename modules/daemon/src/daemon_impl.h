@@ -2,7 +2,9 @@
 
 #include <memory>
 #include <set>
+#include <string>
 #include <unordered_set>
+#include <vector>
 
 #include "accounts.h"
 #include "context.h"
@@ -29,7 +31,8 @@ class Daemon::Impl {
   // ---- startup.cc
   void recover(const std::vector<store::QuarantineRow>& quarantined);
   void look_at_quarantined(const std::vector<store::QuarantineRow>& rows);
-  void remove_strays(const std::set<std::string>& live) const;
+  /// How many it found.
+  std::size_t remove_strays(const std::set<std::string>& live) const;
 
   // ---- queries.cc
   [[nodiscard]] bool may_see(const Caller& caller, const store::JobRow& row) const;
@@ -64,6 +67,7 @@ class Daemon::Impl {
   std::unordered_set<JobId> pending_ids;  // drawn, not yet on disk
   Waiters<std::string> key_waiters;
   std::unordered_set<std::string> pending_keys;  // idempotency keys under way
+  std::vector<std::string> recovered;
   bool stopping = false;
   bool disk_hangs = false;  // it has left a write unanswered for too long
   std::string disk_error;   // then, in words

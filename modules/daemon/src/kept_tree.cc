@@ -142,7 +142,12 @@ void KeptTree::kill(KeeperLoss loss) {
 
 // ---- recovery
 
-void KeptTree::take_up(model::JobState state) { settle(find_remains(context_, id_), state); }
+std::string_view KeptTree::take_up(model::JobState state) {
+  Remains remains = find_remains(context_, id_);
+  const std::string_view words = in_words(remains);
+  settle(std::move(remains), state);
+  return words;
+}
 
 bool KeptTree::take_up_lingering() {
   process::EndRecord record = killed_by_daemon(id_, tier_, false, {});

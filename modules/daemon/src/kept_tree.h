@@ -50,8 +50,9 @@ class KeptTree {
   KeptTree& operator=(const KeptTree&) = delete;
 
   void begin(process::StartedKeeper keeper);
-  /// One of an earlier daemon, whose journal has it in `state`. May call at once.
-  void take_up(model::JobState state);
+  /// One of an earlier daemon, whose journal has it in `state`: what was found of it, for people. May call at
+  /// once.
+  std::string_view take_up(model::JobState state);
   /// One whose report is written: false where its keeper is gone and nothing of the tree is left. What is
   /// left without a keeper is killed and watched.
   [[nodiscard]] bool take_up_lingering();

@@ -11,6 +11,7 @@
 
 #include "ebb/base/files.h"
 #include "ebb/process/cgroup.h"
+#include "ebb/process/orphans.h"
 #include "ebb/process/scratch.h"
 #include "placeholders.h"
 #include "templates.h"
@@ -25,15 +26,24 @@ struct LimitName {
   int resource;
   const char* name;
 };
+// Without RLIMIT_LOCKS, which limits nothing and marks a job's processes (process/orphans.h): that of a job
+// that submits another one is not the other's.
 constexpr std::array kLimitNames = {
-    LimitName{RLIMIT_CPU, "cpu"},           LimitName{RLIMIT_FSIZE, "fsize"},
-    LimitName{RLIMIT_DATA, "data"},         LimitName{RLIMIT_STACK, "stack"},
-    LimitName{RLIMIT_CORE, "core"},         LimitName{RLIMIT_RSS, "rss"},
-    LimitName{RLIMIT_NPROC, "nproc"},       LimitName{RLIMIT_NOFILE, "nofile"},
-    LimitName{RLIMIT_MEMLOCK, "memlock"},   LimitName{RLIMIT_AS, "as"},
-    LimitName{RLIMIT_LOCKS, "locks"},       LimitName{RLIMIT_SIGPENDING, "sigpending"},
-    LimitName{RLIMIT_MSGQUEUE, "msgqueue"}, LimitName{RLIMIT_NICE, "nice"},
-    LimitName{RLIMIT_RTPRIO, "rtprio"},     LimitName{RLIMIT_RTTIME, "rttime"},
+    LimitName{RLIMIT_CPU, "cpu"},
+    LimitName{RLIMIT_FSIZE, "fsize"},
+    LimitName{RLIMIT_DATA, "data"},
+    LimitName{RLIMIT_STACK, "stack"},
+    LimitName{RLIMIT_CORE, "core"},
+    LimitName{RLIMIT_RSS, "rss"},
+    LimitName{RLIMIT_NPROC, "nproc"},
+    LimitName{RLIMIT_NOFILE, "nofile"},
+    LimitName{RLIMIT_MEMLOCK, "memlock"},
+    LimitName{RLIMIT_AS, "as"},
+    LimitName{RLIMIT_SIGPENDING, "sigpending"},
+    LimitName{RLIMIT_MSGQUEUE, "msgqueue"},
+    LimitName{RLIMIT_NICE, "nice"},
+    LimitName{RLIMIT_RTPRIO, "rtprio"},
+    LimitName{RLIMIT_RTTIME, "rttime"},
 };
 
 std::string joined(const std::vector<int>& numbers) {
@@ -185,6 +195,8 @@ Result<process::LaunchSpec> plan_launch(const Context& context, const store::Job
         devices::masked_nodes(context.inventory, facts.leases.gpus, devices::device_minors());
   } else {
     launch.share_ipc = true;
+    const std::uint64_t mark = process::attempt_marks(facts.id).limit;
+    if (mark != 0) launch.rlimits.push_back({.resource = RLIMIT_LOCKS, .soft = mark});
   }
 
   launch.time_limit = spec.time;

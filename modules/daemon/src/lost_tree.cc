@@ -34,6 +34,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
       : io_(context.io),
         tree_(std::move(tree)),
         orphans_(process::attempt_marks(tree_.attempt), tree_.leader),
+        in_namespace_(context.containment.pidns.available),
         done_(std::move(done)),
         limit_(context.io),
         pause_(context.io),
@@ -75,8 +76,12 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
  private:
   void look_at_cgroup() {
     if (!events_ || !events_->populated()) {
-      asio::post(event_.get_executor(),
-                 [self = shared_from_this()] { self->finish("cgroup.events populated=0"); });
+      asio::post(event_.get_executor(), [self = shared_from_this()] {
+        // A root job may have left its group.
+        if (self->in_namespace_) return self->finish("cgroup.events populated=0");
+        self->found_ = "cgroup.events populated=0, no process has its marker";
+        self->look_for_orphans();
+      });
       return;
     }
     event_.async_wait(asio::posix::stream_descriptor::wait_error,
@@ -88,8 +93,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
   void look_for_orphans() {
     if (!done_) return;
     if (orphans_.sweep() == 0) {
-      asio::post(event_.get_executor(),
-                 [self = shared_from_this()] { self->finish("no process has its marker"); });
+      asio::post(event_.get_executor(), [self = shared_from_this()] { self->finish(self->found_); });
       return;
     }
     pause_.expires_after(gave_up_ ? kLookForSurvivors : kLookAgain);
@@ -115,6 +119,8 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
   asio::io_context& io_;
   Tree tree_;
   process::Orphans orphans_;
+  bool in_namespace_;
+  std::string found_ = "no process has its marker";
   Done done_;
   asio::steady_timer limit_;
   asio::steady_timer pause_;

@@ -10,8 +10,8 @@
 namespace ebb::daemon {
 
 /// Ends a process tree whose keeper is dead or does not answer, by what the containment gives: the attempt's
-/// cgroup, the init of its PID namespace, or else by the marker in its processes' environment (which a
-/// process can erase, so that it is the weakest). Destroying it stops the waiting; it then calls nobody.
+/// cgroup, the init of its PID namespace, and without a namespace by the marks of its processes (which they
+/// can erase, so that these are the weakest). Destroying it stops the waiting; it then calls nobody.
 class LostTree {
  public:
   struct Tree {

@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 
+#include "attempt_search.h"
 #include "daemon_impl.h"
 #include "ebb/base/files.h"
 #include "ebb/base/programs.h"
@@ -26,6 +27,11 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
 constexpr Duration kDriverLimit = 10s;
+constexpr Duration kUnknownLimit = 5s;
+
+std::string counted(std::size_t count, const char* one, const char* many) {
+  return std::to_string(count) + " " + (count == 1 ? one : many);
+}
 
 std::int64_t machine_memory() {
   struct sysinfo info{};
@@ -143,7 +149,8 @@ engine::Restored restored(const store::JobRecord& record) {
 
 // Groups and scratch folders of attempts that no journal entry says should live: an earlier daemon died
 // between an attempt's report and the removal of what is empty by then.
-void Daemon::Impl::remove_strays(const std::set<std::string>& live) const {
+std::size_t Daemon::Impl::remove_strays(const std::set<std::string>& live) const {
+  std::size_t count = 0;
   std::set<std::string> kept = live;
   for (const auto& attempt : context->lingering) kept.insert(attempt->id().str());
   const auto ours = [&](const std::string& name) {
@@ -156,6 +163,7 @@ void Daemon::Impl::remove_strays(const std::set<std::string>& live) const {
   if (context->containment.cgroup.available) {
     for (const auto& entry : std::filesystem::directory_iterator(context->containment.cgroup_base, ignored)) {
       if (!ours(entry.path().filename().string())) continue;
+      ++count;
       (void)process::kill_cgroup(entry.path().string());
       asio::post(context->files, [group = entry.path().string()] {
         (void)process::remove_cgroup(group, BootClock::now() + 5s);
@@ -164,15 +172,27 @@ void Daemon::Impl::remove_strays(const std::set<std::string>& live) const {
   }
   for (const auto& entry : std::filesystem::directory_iterator(context->config.jobs.scratch, ignored)) {
     if (!ours(entry.path().filename().string())) continue;
+    ++count;
     asio::post(context->files, [folder = entry.path()] {
       (void)process::remove_tree(folder, BootClock::now() + 60s, nullptr);
     });
   }
+  return count;
 }
 
 // Start-up is recovery: what the journal says should live, against what is found; the engine settles it by
 // the same events as a normal end.
 void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined) {
+  if (const auto log = context->store.found_log(); log.commits > 0 || log.left_out > 0) {
+    std::string text = "the database had not been closed: " +
+                       counted(static_cast<std::size_t>(log.commits), "commit", "commits") +
+                       " of its log taken in";
+    if (log.left_out > 0) {
+      text += "; " + counted(static_cast<std::size_t>(log.left_out), "byte", "bytes") +
+              " at its end left out: cut off, damaged, or of a commit that is not whole";
+    }
+    recovered.push_back(std::move(text));
+  }
   struct Live {
     std::shared_ptr<Attempt> attempt;
     std::string boot;
@@ -218,15 +238,33 @@ void Daemon::Impl::recover(const std::vector<store::QuarantineRow>& quarantined)
   for (const auto& [id, gpus] : lingering) {
     if (known_folders.contains(id.str())) continue;
     auto record = context->store.job(id.job);
-    if (!record || !*record || !(*record)->attempt) continue;
+    if (!record) continue;
+    if (!*record || !(*record)->attempt || (*record)->attempt->id.number < id.number) {
+      const bool ended = end_unknown(*context, id, kUnknownLimit);
+      recovered.push_back((ended ? "ended " : "could not end ") + id.str() +
+                          ", an attempt that the database does not know");
+      continue;
+    }
     // All of them, since a keeper hands its locks over in their order.
     const engine::Leases held{.gpus = (*record)->attempt->gpus, .ports = (*record)->attempt->ports};
     std::make_shared<Attempt>(*context, id, std::make_shared<const store::JobRow>((*record)->row), held)
         ->adopt_lingering((*record)->attempt->boot_id, gpus);
   }
-  remove_strays(known_folders);
+  if (const std::size_t strays = remove_strays(known_folders); strays > 0) {
+    recovered.push_back("removed what ended attempts had left: " +
+                        counted(strays, "group or scratch folder", "groups and scratch folders"));
+  }
   // Told after the Restored events, in whose order the engine takes them.
-  for (const Live& found : live) found.attempt->adopt(found.boot, found.state, found.leader);
+  std::map<std::string_view, std::size_t> kinds;
+  for (const Live& found : live) ++kinds[found.attempt->adopt(found.boot, found.state, found.leader)];
+  if (!live.empty()) {
+    std::string text;
+    for (const auto& [kind, count] : kinds) {
+      text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + std::string(kind);
+    }
+    recovered.push_back("of " + counted(live.size(), "job", "jobs") +
+                        " that an earlier daemon had begun: " + text);
+  }
   shell.apply(engine::RestoreDone{});
   look_at_quarantined(quarantined);
 }

@@ -27,7 +27,9 @@ class KeeperLoss : public testing::DaemonTest {
   Task<Running> stubborn(Daemon& daemon, const Caller& who) {
     Submission request = job({"/bin/sh", "-c",
                               "trap 'echo >$EBB_SCRATCH/termed' TERM; echo >$EBB_SCRATCH/ready; "
-                              "while :; do sleep 1000; done"});
+                              // Waited for, since a TERM between the look for signals and the fork of what is
+                              // in the foreground is heard of only when that has ended.
+                              "while :; do sleep 1000 & wait; done"});
     request.request.gpus = 1;
     Running running;
     running.id = (co_await daemon.submit(who, std::move(request)))->job.id;

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +13,9 @@
 #include <filesystem>
 #include <string>
 #include <vector>
+
+#include "ebb/process/orphans.h"
+#include "ebb/process/proc.h"
 
 namespace ebb::daemon {
 namespace {
@@ -34,16 +38,22 @@ class LostTreeTest : public ::testing::Test {
     std::error_code ignored;
     std::filesystem::remove_all(folder_, ignored);
   }
-  // Executed, so that /proc shows this environment.
-  pid_t marked() const {
+  // Executed, so that /proc shows this environment: that of the attempt, or none, and the limit alone.
+  pid_t marked(bool by_limit = false) const {
     const std::string job = "EBB_JOB_ID=" + attempt_.job.str();
     const std::string number = "EBB_ATTEMPT=" + std::to_string(attempt_.number);
+    const rlimit limit{.rlim_cur = process::attempt_marks(attempt_).limit, .rlim_max = RLIM_INFINITY};
     int ready[2];
     EXPECT_EQ(::pipe2(ready, O_CLOEXEC), 0);
     const pid_t pid = ::fork();
     if (pid == 0) {
       ::setsid();
       ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);  // where only ancestors may
+      if (by_limit) {
+        ::setrlimit(RLIMIT_LOCKS, &limit);
+        ::execle("/bin/sleep", "sleep", "1000", static_cast<char*>(nullptr),
+                 std::array<char*, 1>{nullptr}.data());
+      }
       ::execle("/bin/sleep", "sleep", "1000", static_cast<char*>(nullptr),
                std::array{job.c_str(), number.c_str(), static_cast<const char*>(nullptr)}.data());
       ::_exit(127);
@@ -75,6 +85,15 @@ TEST_F(LostTreeTest, FindsItsProcessesByTheirMarksAndReapsThem) {
   run_until([&] { return !told_.empty(); });
   EXPECT_EQ(told_, (std::vector<std::pair<bool, std::string>>{{true, "no process has its marker"}}));
   EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), -1) << "it stays a zombie";
+}
+
+// As setproctitle leaves it, in a session of its own.
+TEST_F(LostTreeTest, FindsWhatHasErasedItsEnvironmentByItsLimit) {
+  const pid_t pid = marked(true);
+  EXPECT_EQ(process::attempt_of_limits(*process::read_proc_file(pid, "limits")), attempt_);
+  const LostTree tree(*context_, {.attempt = attempt_, .cgroup = {}, .init = {}}, 20s, tell_);
+  run_until([&] { return !told_.empty(); });
+  EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), -1) << "it lives, or stays a zombie";
 }
 
 // Nobody else waits for what outlives the daemon's own kill: its GPU would stay quarantined for ever.

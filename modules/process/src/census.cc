@@ -8,6 +8,7 @@
 #include "ebb/base/clock.h"
 #include "ebb/base/text.h"
 #include "ebb/process/cgroup.h"
+#include "ebb/process/orphans.h"
 
 namespace ebb::process {
 namespace {
@@ -34,6 +35,8 @@ ProcessTable::Row read_row(ProcStat stat, std::size_t& closed) {
     const auto environment = parse_nul_words(*text);
     row.marked = marked_attempt(environment);
     row.server = environment_value(environment, "EBB_SERVER").value_or("");
+    if (const auto limits = read_proc_file(pid, "limits"); limits && !row.marked)
+      row.marked = attempt_of_limits(*limits);
   } else if (text.error().code == Errc::forbidden && pid != kFirstProcess) {
     ++closed;
   }

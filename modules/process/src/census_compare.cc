@@ -187,8 +187,9 @@ class Comparison {
                                                                      : "-q ";
           remove = "ipcrm " + std::string(option) + std::to_string(object.id);
         }
-        add(Kind::ipc, describe(object), "of " + of_attempt(claim.attempt), "remove it: " + remove,
-            claim.attempt);
+        add(Kind::ipc, describe(object),
+            "it came while attempt " + claim.attempt.str() + " ran, which shared these, and nobody uses it",
+            "if it is nobody else's, remove it: " + remove, claim.attempt);
       }
     }
   }

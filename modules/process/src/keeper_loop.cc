@@ -282,10 +282,10 @@ void Keeper::advance() {
   } else if (const auto* killing = std::get_if<Killing>(&state_)) {
     if (now >= killing->give_up_at) {
       declare_survivors();
-    } else if (signals_ready_ && tree_.uses_children()) {
-      tree_.kill();  // children of the dead came to us: the next sweep
+    } else if (tree_.sweeps_again(signals_ready_)) {
+      tree_.kill();
     }
-  } else if (in<Stuck>() && signals_ready_ && tree_.uses_children()) {
+  } else if (in<Stuck>() && tree_.sweeps_again(signals_ready_)) {
     tree_.kill();
   }
 }

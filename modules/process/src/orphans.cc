@@ -1,6 +1,7 @@
 #include "ebb/process/orphans.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,13 +18,29 @@ namespace {
 
 constexpr int kMostSweeps = 64;
 
-bool marked(pid_t pid, const std::vector<std::string>& marks) {
+// The limit that marks an attempt: a word of our own, the job, the number. Below 2^62.
+constexpr int kNumberBits = 18, kJobBits = 32;
+constexpr std::uint64_t kOurs = 0xebb;
+
+std::optional<std::uint64_t> limit_on_locks(std::string_view text) {
+  const auto limits = parse_proc_limits(text);
+  if (!limits) return std::nullopt;
+  for (const ProcLimit& one : *limits) {
+    if (one.resource == RLIMIT_LOCKS) return one.soft;
+  }
+  return std::nullopt;
+}
+
+bool marked(pid_t pid, const Marks& marks) {
   const auto text = read_proc_file(pid, "environ", 16 << 20);
   if (!text) return false;
   const auto words = parse_nul_words(*text);
-  return std::all_of(marks.begin(), marks.end(), [&](const std::string& mark) {
-    return std::find(words.begin(), words.end(), mark) != words.end();
-  });
+  const bool all = std::all_of(
+      marks.environment.begin(), marks.environment.end(),
+      [&](const std::string& mark) { return std::find(words.begin(), words.end(), mark) != words.end(); });
+  if (all || marks.limit == 0) return all;
+  const auto limits = read_proc_file(pid, "limits");
+  return limits && limit_on_locks(*limits) == marks.limit;
 }
 
 void send(int pidfd, int signal) noexcept { ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
@@ -41,15 +58,28 @@ std::optional<UniqueFd> open_same(pid_t pid, std::uint64_t start_time) {
 
 }  // namespace
 
-std::vector<std::string> attempt_marks(AttemptId attempt) {
-  return {"EBB_JOB_ID=" + attempt.job.str(), "EBB_ATTEMPT=" + std::to_string(attempt.number)};
+Marks attempt_marks(AttemptId attempt) {
+  Marks marks{
+      .environment = {"EBB_JOB_ID=" + attempt.job.str(), "EBB_ATTEMPT=" + std::to_string(attempt.number)}};
+  if (attempt.number < (1U << kNumberBits)) {
+    marks.limit = (((kOurs << kJobBits) | attempt.job.value()) << kNumberBits) | attempt.number;
+  }
+  return marks;
+}
+
+std::optional<AttemptId> attempt_of_limits(std::string_view limits) {
+  const auto limit = limit_on_locks(limits);
+  if (!limit || *limit >> (kJobBits + kNumberBits) != kOurs) return std::nullopt;
+  const auto job = static_cast<std::uint32_t>(*limit >> kNumberBits);
+  return AttemptId{.job = JobId(job),
+                   .number = static_cast<std::uint32_t>(*limit) & ((1U << kNumberBits) - 1)};
 }
 
 std::vector<Orphans::Found> Orphans::look() const {
   std::map<pid_t, Found> found;
   std::set<pid_t> sessions;
   const auto pids = list_pids();
-  if (!pids || marks_.empty()) return {};
+  if (!pids || marks_.environment.empty()) return {};
   const pid_t self = ::getpid();
   for (const pid_t pid : *pids) {
     // Read first: what took the number over meanwhile is then never believed.
@@ -60,12 +90,13 @@ std::vector<Orphans::Found> Orphans::look() const {
   }
   sessions.erase(0);
   sessions.erase(::getsid(0));
-  for (const Survivor& process : descendants()) {
+  for (const Descendant& process : descendants()) {
     const auto stat = read_proc_stat(process.pid);
     if (!stat || stat->gone() || !sessions.contains(stat->session)) continue;
-    found.emplace(process.pid, Found{process, stat->start_time});
+    found.emplace(process.pid, Found{{.pid = process.pid, .comm = process.comm}, stat->start_time});
   }
   std::vector<Found> all;
+  all.reserve(found.size());
   for (auto& [pid, one] : found) all.push_back(std::move(one));
   return all;
 }

@@ -282,8 +282,9 @@ bool Tree::empty() {
   if (child_pid_ == 0) return true;
   if (!child_reaped_) return false;
   if (populated()) return false;
-  if (spec_.tiers.pidns || spec_.tiers.cgroup) return true;
-  // Every descendant is below a child of this subreaper; without children there is none.
+  if (spec_.tiers.pidns) return true;
+  // A root job may leave its group, or be moved out of it (pam_systemd does so). Every descendant is below a
+  // child of this subreaper; without children there is none.
   siginfo_t info{};
   return ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 && errno == ECHILD;
 }
@@ -294,29 +295,22 @@ std::optional<std::uint64_t> Tree::terminate() {
     return std::nullopt;
   }
   open_events();
-  std::vector<Survivor> all;
+  bool freezing = false;
   if (spec_.tiers.cgroup) {
     // Frozen, nothing forks past the signal and no number changes hands. A group that does not freeze in time
     // (a process stuck in the kernel) is signalled all the same.
     const BootTime deadline = BootClock::now() + kFreezeTime;
-    const bool freezing = events_ && write_cgroup(job_group(), "cgroup.freeze", "1").ok();
+    freezing = events_ && write_cgroup(job_group(), "cgroup.freeze", "1").ok();
     while (freezing && !events_->frozen()) {
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - BootClock::now()).count();
       if (left <= 0) break;
       pollfd entry{.fd = events_->fd(), .events = POLLPRI, .revents = 0};
       ::poll(&entry, 1, static_cast<int>(left));
     }
-    if (auto pids = cgroup_processes(job_group())) {
-      for (const pid_t pid : *pids) all.push_back({.pid = pid, .comm = {}});
-    }
-    signal_descendants(all, SIGTERM);
-    signal_descendants(all, SIGCONT);
-    if (freezing) static_cast<void>(write_cgroup(job_group(), "cgroup.freeze", "0").ok());
-    return all.size();
   }
-  all = descendants();
-  signal_descendants(all, SIGTERM);
-  signal_descendants(all, SIGCONT);
+  const std::vector<Descendant> all = descendants();
+  signal_descendants(all, {SIGTERM, SIGCONT});
+  if (freezing) static_cast<void>(write_cgroup(job_group(), "cgroup.freeze", "0").ok());
   return all.size();
 }
 
@@ -327,16 +321,17 @@ void Tree::kill() {
     if (!child_reaped_) signal_pidfd(child_.get(), SIGKILL);
     return;
   }
-  if (spec_.tiers.cgroup) return;
+  // The kernel is at it; what has left the group is looked for when it is empty.
+  if (populated()) return;
   // First they all stand still, so that none forks past the kill; a sweep that finds nobody new ends that.
   std::size_t known = 0;
-  std::vector<Survivor> all = descendants();
+  std::vector<Descendant> all = descendants();
   for (int sweep = 0; sweep < kMostSweeps && all.size() > known; ++sweep) {
     known = all.size();
-    signal_descendants(all, SIGSTOP);
+    signal_descendants(all, {SIGSTOP});
     all = descendants();
   }
-  signal_descendants(all, SIGKILL);
+  signal_descendants(all, {SIGKILL});
 }
 
 std::vector<Survivor> Tree::survivors() const {
@@ -345,7 +340,7 @@ std::vector<Survivor> Tree::survivors() const {
     auto stat = read_proc_stat(pid);
     if (stat && !stat->gone()) found.push_back({.pid = pid, .comm = std::move(stat->comm)});
   };
-  if (spec_.tiers.cgroup) {
+  if (spec_.tiers.cgroup && spec_.tiers.pidns) {
     if (const auto pids = cgroup_processes(job_group())) {
       for (const pid_t pid : *pids) {
         if (pid != init_pid()) add(pid);
@@ -361,7 +356,7 @@ std::vector<Survivor> Tree::survivors() const {
       if ((*pids)[i] != child_pid_ && namespace_of((*pids)[i]) == ours) add((*pids)[i]);
     }
   } else {
-    found = descendants();
+    for (const Descendant& one : descendants()) add(one.pid);
   }
   if (found.size() > EndRecord::kMaxSurvivors) found.resize(EndRecord::kMaxSurvivors);
   return found;
@@ -391,9 +386,9 @@ std::string Tree::kill_action() const {
 }
 
 std::string Tree::verified_by() const {
-  std::string text = spec_.tiers.pidns ? "the PID namespace's init reaped" : "";
-  if (spec_.tiers.cgroup) text += text.empty() ? "cgroup.events populated=0" : ", cgroup.events populated=0";
-  return text.empty() ? "no child left of the subreaper" : text;
+  std::string text = spec_.tiers.pidns ? "the PID namespace's init reaped" : "no child left of the subreaper";
+  if (spec_.tiers.cgroup) text += ", cgroup.events populated=0";
+  return text;
 }
 
 }  // namespace ebb::process

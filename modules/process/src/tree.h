@@ -48,7 +48,8 @@ class Tree {
   [[nodiscard]] bool empty();
   /// TERM, then CONT, to every process. How many there were, where that is known at once; else News::counted.
   std::optional<std::uint64_t> terminate();
-  /// SIGKILL to every process. In tier 3, where that takes several sweeps, call it again after each update().
+  /// SIGKILL to every process. Without a namespace that may take several sweeps: call it again after each
+  /// update().
   void kill();
   /// What is left, with names; for the end record.
   [[nodiscard]] std::vector<Survivor> survivors() const;
@@ -61,6 +62,10 @@ class Tree {
   /// The leader where it is the keeper's own child, before it has executed anything; else 0.
   [[nodiscard]] pid_t child_leader() const noexcept { return spec_.tiers.pidns ? 0 : child_pid_; }
   [[nodiscard]] bool uses_children() const noexcept { return !spec_.tiers.pidns; }
+  /// Whether kill() may find more: children of the dead came to us, or the group that it killed is empty.
+  [[nodiscard]] bool sweeps_again(bool child_news) const noexcept {
+    return uses_children() && (child_news || spec_.tiers.cgroup);
+  }
   [[nodiscard]] std::string kill_action() const;
   [[nodiscard]] std::string verified_by() const;
 

@@ -356,7 +356,7 @@ TEST_F(CensusTest, NamesSharedMemoryOfAnEndedAttempt) {
   const auto left = compare(census, expected);
   ASSERT_EQ(left.size(), 1u);
   EXPECT_EQ(left[0].kind, Kind::ipc);
-  EXPECT_EQ(left[0].advice, "remove it: ipcrm -m 42");
+  EXPECT_EQ(left[0].advice, "if it is nobody else's, remove it: ipcrm -m 42");
 }
 
 TEST_F(CensusTest, CountsOnlyWhatIsThereTwice) {

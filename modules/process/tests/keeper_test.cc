@@ -247,7 +247,7 @@ TEST_P(KeeperInTier, LeavesNothingWhenItIsKilled) {
   if (GetParam().cgroup && !GetParam().pidns) {
     ASSERT_TRUE(kill_cgroup(attempt.spec.cgroup).ok());
   } else if (!GetParam().pidns) {
-    Orphans orphans({"EBB_ATTEMPT=" + number}, started->leader_pid);
+    Orphans orphans({.environment = {"EBB_ATTEMPT=" + number}}, started->leader_pid);
     EXPECT_FALSE(orphans.find().empty());
     const BootTime deadline = BootClock::now() + 20s;
     while (orphans.sweep() > 0 && BootClock::now() < deadline) std::this_thread::yield();

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "ebb/base/files.h"
+#include "found_log.h"
 #include "place.h"
 #include "reader.h"
 #include "schema.h"
@@ -14,14 +15,16 @@ namespace ebb::store {
 
 class Store::Impl {
  public:
-  Impl(UniqueFd lock, Reader reader, Connection connection, Applier applier)
+  Impl(UniqueFd lock, FoundLog found, Reader reader, Connection connection, Applier applier)
       : lock_(std::move(lock)),
+        found_(found),
         writer_(std::move(connection), std::move(applier)),
         reader_(std::move(reader)) {}
 
   // Destroyed from the last to the first: the writing connection closes after the reading one, since only the
   // last to close folds the log in, and the folder is free for others after both.
   UniqueFd lock_;
+  FoundLog found_;
   Writer writer_;
   Reader reader_;
 };
@@ -53,6 +56,7 @@ Result<Store> Store::open(const std::filesystem::path& folder, std::string_view 
   const auto path = folder / "ebb.db";
   // Made here, so that nobody else can read it: it holds environments. SQLite gives its log the same mode.
   if (auto made = open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600); !made) return std::move(made).error();
+  const FoundLog found = look_at_log(path);
   auto connection = Connection::open(path, false);
   if (!connection) return std::move(connection).error();
   if (auto ready = prepare_database(*connection, path); !ready) return std::move(ready).error();
@@ -60,9 +64,11 @@ Result<Store> Store::open(const std::filesystem::path& folder, std::string_view 
   if (!applier) return std::move(applier).error();
   auto reader = Reader::open(path);
   if (!reader) return std::move(reader).error();
-  return Store(std::make_unique<Impl>(std::move(*lock), std::move(*reader), std::move(*connection),
+  return Store(std::make_unique<Impl>(std::move(*lock), found, std::move(*reader), std::move(*connection),
                                       std::move(*applier)));
 }
+
+Store::FoundLog Store::found_log() const { return impl_->found_; }
 
 void Store::commit(Batch batch, std::function<void(Outcome)> done) {
   impl_->writer_.commit(std::move(batch), std::move(done));

@@ -82,6 +82,8 @@ class Daemon {
   [[nodiscard]] static Task<Result<std::unique_ptr<Daemon>>> start(boost::asio::io_context& io,
                                                                    Config config);
   ~Daemon();
+  /// What start() found of a daemon that had not cleaned up, and did about it: a sentence each.
+  [[nodiscard]] const std::vector<std::string>& recovered() const;
 
   // ---- who asks
   [[nodiscard]] Result<Caller> caller_of_peer(std::shared_ptr<const process::PeerCredentials> peer) const;

@@ -30,10 +30,11 @@ struct CensusPlaces {
 
 /// By what a process was found to be of an attempt; a process may be found by several.
 struct Evidence {
-  bool cgroup = false;       ///< it is in the attempt's cgroup
-  bool environment = false;  ///< EBB_JOB_ID and EBB_ATTEMPT, as when it was executed
-  bool ancestry = false;     ///< it descends from the attempt's keeper
-  bool session = false;      ///< it shares a session with another that was found
+  bool cgroup = false;  ///< it is in the attempt's cgroup
+  bool environment =
+      false;              ///< EBB_JOB_ID and EBB_ATTEMPT, as when it was executed, or the limit that marks it
+  bool ancestry = false;  ///< it descends from the attempt's keeper
+  bool session = false;   ///< it shares a session with another that was found
 };
 
 struct CensusProcess {

@@ -3,8 +3,11 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ebb/base/ids.h"
@@ -13,22 +16,30 @@
 
 namespace ebb::process {
 
-/// What every process of an attempt is given in its environment.
-[[nodiscard]] std::vector<std::string> attempt_marks(AttemptId attempt);
+/// What every process of a tree is given and passes on.
+struct Marks {
+  std::vector<std::string>
+      environment;  ///< all of these; a process may overwrite its own (setproctitle does)
+  /// Soft RLIMIT_LOCKS, which means nothing to Linux since 2.4.25, so that nobody sets it; 0: none.
+  std::uint64_t limit = 0;
+};
+/// The limit is given where nothing but marks tells an attempt's processes; 0 where the number is too large.
+[[nodiscard]] Marks attempt_marks(AttemptId attempt);
+/// The attempt whose mark is in /proc/PID/limits.
+[[nodiscard]] std::optional<AttemptId> attempt_of_limits(std::string_view limits);
 
 /// The processes of an attempt without a keeper, where neither a cgroup nor a namespace holds them together
-/// (in the other tiers kill_cgroup() or the namespace's end does this): those that have all of the marks in
-/// their environment, and of this process's descendants those too that share a session with such a one, since
-/// a process may have overwritten its environment (setproctitle does). A daemon in tier 3 must have been a
-/// subreaper since before the keeper's start, or nothing comes to it. One thread at a time.
+/// (in the other tiers kill_cgroup() or the namespace's end does this): those that have the marks, in their
+/// environment or as a limit, and of this process's descendants those too that share a session with such a
+/// one. A daemon in tier 3 must have been a subreaper since before the keeper's start, or nothing comes to it
+/// to be reaped. One thread at a time.
 class Orphans {
  public:
   /// `leader`: the pid of the one that its keeper's death has ended, or 0; come to this process, it is
   /// reaped.
-  explicit Orphans(std::vector<std::string> marks, pid_t leader = 0)
-      : marks_(std::move(marks)), leader_(leader) {}
+  explicit Orphans(Marks marks, pid_t leader = 0) : marks_(std::move(marks)), leader_(leader) {}
 
-  /// Those that live now. Environments that may not be read (another user's) do not count.
+  /// Those that live now. What may not be read (another user's) does not count.
   [[nodiscard]] std::vector<Survivor> find() const;
   /// Stops them all, so that none forks past the kill, kills them, and reaps those that have come to this
   /// process. How many are not gone yet: to be called again until there are none.
@@ -43,7 +54,7 @@ class Orphans {
   void reap();
   void reap_leader();
 
-  std::vector<std::string> marks_;
+  Marks marks_;
   pid_t leader_;
   std::map<pid_t, UniqueFd> killed_;  // pidfds of those that have not been seen to go
 };

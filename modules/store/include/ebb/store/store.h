@@ -44,6 +44,16 @@ class Store {
   /// Waits for what is under way, then closes.
   ~Store();
 
+  /// What the one before left in its log, where it did not close the database; open() has taken it in.
+  struct FoundLog {
+    std::int64_t commits = 0;
+    /// Bytes of the log's end that are cut off, damaged, or of a commit that is not whole: left out, as if
+    /// they had never been written. They were confirmed to nobody, unless the disk lost what it had
+    /// confirmed.
+    std::int64_t left_out = 0;
+  };
+  [[nodiscard]] FoundLog found_log() const;
+
   /// Called on the writer thread when the batch is on disk, or could not be written. A failure is of this
   /// batch alone (disk full) or final (fsync failed: `fatal`; the caller must stop admitting and exit, since
   /// nobody knows what is on disk).

@@ -1,0 +1,158 @@
+// What a disk may have made of the end of the log, when the daemon before could not close the database.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <set>
+#include <vector>
+
+#include "ebb/base/files.h"
+#include "scene.h"
+
+namespace ebb::store {
+namespace {
+
+constexpr std::int64_t kJobs = 12;
+
+// The log of a daemon that was killed with all of its jobs confirmed, and where each commit of it ends.
+class FoundLog : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    {
+      Store store = open_store(folder_.path());  // closed: what follows is in the log alone
+    }
+    int out[2];
+    ASSERT_EQ(::pipe2(out, O_CLOEXEC), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      Store store = open_store(folder_.path());
+      for (std::int64_t seq = 1; seq <= kJobs; ++seq) {
+        const Store::Outcome outcome = commit(store, {write::AddJob{job_row(seq)}, event(seq)});
+        std::error_code ignored;
+        const auto end = static_cast<std::int64_t>(std::filesystem::file_size(log(), ignored));
+        if (!outcome.result || ::write(out[1], &end, sizeof end) != sizeof end) ::_exit(1);
+      }
+      ::kill(::getpid(), SIGKILL);
+    }
+    ::close(out[1]);
+    std::int64_t end = 0;
+    while (::read(out[0], &end, sizeof end) == sizeof end) ends_.push_back(end);
+    ::close(out[0]);
+    ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+    ASSERT_EQ(ends_.size(), std::size_t{kJobs});
+    whole_ = *read_file(log());
+    database_ = *read_file(folder_.database());
+    ASSERT_EQ(whole_.size(), static_cast<std::size_t>(ends_.back()));
+  }
+  [[nodiscard]] std::filesystem::path log() const { return folder_.path() / "ebb.db-wal"; }
+
+  // A daemon finds this log: the jobs of the first commits, as many as are whole, and no other.
+  void check(const std::string& found, std::int64_t commits, const std::string& what) {
+    SCOPED_TRACE(what);
+    std::ofstream(folder_.database(), std::ios::binary | std::ios::trunc) << database_;
+    std::ofstream(log(), std::ios::binary | std::ios::trunc) << found;
+    std::filesystem::remove(folder_.path() / "ebb.db-shm");
+    Store store = open_store(folder_.path());
+    EXPECT_EQ(store.found_log().commits, commits);
+    const std::int64_t kept = commits == 0 ? 0 : ends_[static_cast<std::size_t>(commits) - 1];
+    const std::int64_t header =
+        commits == 0 && found.size() >= 32 && found.substr(0, 32) == whole_.substr(0, 32) ? 32 : 0;
+    EXPECT_EQ(store.found_log().left_out,
+              static_cast<std::int64_t>(found.size()) - (kept > 0 ? kept : header));
+    EXPECT_EQ(*store.last_job_seq(), commits);
+    EXPECT_EQ(*store.last_event_seq(), commits);
+    std::int64_t count = 0;
+    ASSERT_TRUE(store.each_live_job([&](const JobRecord& record) { EXPECT_EQ(record.row.seq, ++count); }));
+    EXPECT_EQ(count, commits);
+    expect_committed(store, {write::AddJob{job_row(commits + 1)}});
+  }
+  [[nodiscard]] std::int64_t whole_before(std::size_t offset) const {
+    return std::count_if(ends_.begin(), ends_.end(),
+                         [&](std::int64_t end) { return end <= static_cast<std::int64_t>(offset); });
+  }
+  // Within each commit and at its borders.
+  [[nodiscard]] std::set<std::size_t> offsets() const {
+    std::set<std::size_t> found{1, 31, 32, 33};
+    for (const std::int64_t end : ends_) {
+      for (const std::int64_t back : {0, 1, 8, 24, 100, 4096, 4119, 4120}) {
+        if (end > back) found.insert(static_cast<std::size_t>(end - back));
+      }
+    }
+    return found;
+  }
+
+  TemporaryFolder folder_;
+  std::string whole_, database_;
+  std::vector<std::int64_t> ends_;
+};
+
+TEST_F(FoundLog, OfAKilledDaemonIsTakenInWhole) { check(whole_, kJobs, "whole"); }
+
+TEST_F(FoundLog, IsEmptyWhereTheDatabaseWasClosed) {
+  {
+    Store store = open_store(folder_.path());
+  }
+  Store store = open_store(folder_.path());
+  EXPECT_EQ(store.found_log().commits, 0);
+  EXPECT_EQ(store.found_log().left_out, 0);
+  EXPECT_EQ(*store.last_job_seq(), kJobs);
+}
+
+TEST_F(FoundLog, CutOffAnywhereLosesWhatIsNotWhole) {
+  for (const std::size_t at : offsets())
+    check(whole_.substr(0, at), whole_before(at), "cut at " + std::to_string(at));
+}
+
+TEST_F(FoundLog, WithZerosInPlaceOfItsEnd) {
+  for (const std::size_t at : offsets()) {
+    const std::string zeros(whole_.size() - at, '\0');
+    if (!zeros.empty())
+      check(whole_.substr(0, at) + zeros, whole_before(at), "zeros from " + std::to_string(at));
+  }
+}
+
+TEST_F(FoundLog, TornWithinASector) {
+  for (const std::size_t at : offsets()) {
+    std::string torn = whole_;
+    for (std::size_t i = at; i < std::min(at + 512, torn.size()); ++i) torn[i] = static_cast<char>(~torn[i]);
+    if (at < torn.size()) check(torn, whole_before(at), "torn at " + std::to_string(at));
+  }
+}
+
+TEST_F(FoundLog, LostAltogetherLeavesWhatWasInTheDatabase) { check("", 0, "lost"); }
+
+// Behind the newer frames lie those of the log's earlier round: nothing is wrong with them.
+TEST_F(FoundLog, OfAnEarlierRoundIsNotCalledDamaged) {
+  const TemporaryFolder folder;
+  int ready[2];
+  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    Store store = open_store(folder.path());
+    // More than the pages after which an idle writer folds the log in; the next commit begins it anew.
+    Batch many;
+    for (std::int64_t seq = 1; seq <= 20'000; ++seq) many.emplace_back(write::AddJob{job_row(seq)});
+    expect_committed(store, std::move(many));
+    expect_committed(store, {write::AddJob{job_row(20'001)}});
+    expect_committed(store, {write::AddJob{job_row(20'002)}});
+    (void)!::write(ready[1], "x", 1);
+    ::pause();
+    ::_exit(0);
+  }
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  ::kill(child, SIGKILL);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  ::close(ready[0]);
+  ::close(ready[1]);
+  ASSERT_GT(std::filesystem::file_size(folder.path() / "ebb.db-wal"), 4'000'000U);
+  Store store = open_store(folder.path());
+  EXPECT_LE(store.found_log().commits, 2);
+  EXPECT_EQ(store.found_log().left_out, 0);
+  EXPECT_EQ(*store.last_job_seq(), 20'002);
+}
+
+}  // namespace
+}  // namespace ebb::store
