@@ -333,7 +333,7 @@ class RunSession {
   }
 
   Task<void> drain(Output& output, bool& drained) {
-    co_await output.drain(0, BootTime::max());
+    co_await output.drain(0);
     drained = true;
     context_.changed.ring();
   }
