@@ -161,7 +161,7 @@ class Requests(harness.Case):
             harness.wait_for(lambda: job.json["id"] in ended())
             over.set()
             other.join()
-            self.assertLess(worst[0], 5)
+            self.assertLess(worst[0], 5 * harness.PATIENCE)  # no bound of Ebb's, but its pace
             self.assertGreater(int(self.d.http("GET", f"/v1/jobs/{job.json['id']}/logs", key=key).body), 80_000)
         huge = harness.Daemon(config="[server]\nmax_body = \"16MiB\"\n")
         self.addCleanup(huge.cleanup)

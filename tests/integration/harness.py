@@ -29,6 +29,12 @@ EBB = str(BIN / "ebb")
 PATIENCE = int(os.environ.get("EBB_TEST_PATIENCE", "1"))
 TERMINAL = ("completed", "failed", "cancelled")
 
+# Started by nohup or with a script's '&', signals are ignored here, and `ebb run` would leave them ignored; a handler that
+# does nothing does not outlive exec.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
+
 
 def wait_for(condition, deadline=15.0, what="the condition"):
     """Calls `condition` until it returns something true, and returns that; fails after `deadline` seconds, of the

@@ -301,7 +301,6 @@ class Run(harness.Case):
         d = self.daemon()
         run = self.start_run(d, "--owner-lease", "2s", "--", "sh", "-c", "seq 1 200000; echo end >&2",
                              stderr=subprocess.DEVNULL)
-        self.running(d) if self.job_id(d) is None else None
         wait_for(lambda: self.job_id(d))
         # Nothing is read until the job, which writes more than pipes hold, has ended.
         d.wait_state(self.job_id(d))

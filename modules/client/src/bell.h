@@ -22,7 +22,8 @@ class Bell {
   void ring() {
     for (boost::asio::steady_timer* const timer : *waiting_) timer->cancel();
   }
-  /// Until the next ring(), or `deadline` at the latest.
+  /// Until the next ring(), or `deadline` at the latest, which is at most 100 years away: a timer's
+  /// nanoseconds do not reach BootTime::max().
   Task<void> wait(BootTime deadline) {
     const Duration left = deadline - BootClock::now();
     if (left <= Duration(0)) co_return;

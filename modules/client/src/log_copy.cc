@@ -77,7 +77,7 @@ Task<void> LogCopy::read(Connection& connection) {
       Output& to = (*frame)->kind == Kind::out ? out_ : err_;
       to.write((*frame)->data);
       next_ = (*frame)->offset + (*frame)->data.size();
-      co_await to.drain(kReadAhead, BootTime::max());
+      co_await to.drain(kReadAhead);
     }
   }
 }

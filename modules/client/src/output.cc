@@ -89,10 +89,8 @@ void Output::wait_writable() {
                       });
 }
 
-Task<void> Output::drain(std::size_t left, BootTime deadline) {
-  while (!closed_ && queue_.size() - written_ > left && BootClock::now() < deadline) {
-    co_await drained_.wait(deadline);
-  }
+Task<void> Output::drain(std::size_t left) {
+  while (!closed_ && queue_.size() - written_ > left) co_await drained_.wait();
 }
 
 }  // namespace ebb::client

@@ -23,8 +23,8 @@ class Output {
   Output& operator=(const Output&) = delete;
 
   void write(std::string_view bytes);
-  /// Waits until at most `left` bytes are still to be written, or nobody reads, or the deadline.
-  [[nodiscard]] Task<void> drain(std::size_t left, BootTime deadline);
+  /// Waits until at most `left` bytes are still to be written, or nobody reads.
+  [[nodiscard]] Task<void> drain(std::size_t left);
   /// It cannot be written: what comes is thrown away.
   [[nodiscard]] bool closed() const noexcept { return closed_; }
 

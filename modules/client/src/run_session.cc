@@ -123,7 +123,7 @@ class RunSession {
   // Interrupted meanwhile, it still waits for the answer for a while: only then can the job be cancelled.
   Task<Result<Submitted>> submit() {
     submitting_ = true;
-    asio::co_spawn(context_.io, post(), [this](std::exception_ptr failure) {
+    asio::co_spawn(context_.io, post(), [this](const std::exception_ptr& failure) {
       if (failure) std::rethrow_exception(failure);
       context_.changed.ring();
     });
@@ -336,13 +336,13 @@ class RunSession {
   }
 
   Task<void> drain(Output& output, bool& drained) {
-    co_await output.drain(0, BootTime::max());
+    co_await output.drain(0);
     drained = true;
     context_.changed.ring();
   }
 
   void spawn(Task<void> task) {
-    asio::co_spawn(context_.io, std::move(task), [](std::exception_ptr failure) {
+    asio::co_spawn(context_.io, std::move(task), [](const std::exception_ptr& failure) {
       if (failure) std::rethrow_exception(failure);
     });
   }
@@ -375,7 +375,7 @@ RunEnd run_job(RunOptions options) {
   try {
     // Destroyed before the loop: coroutines that still wait hold nothing of it that their own end touches.
     RunSession session(io, std::move(options));
-    asio::co_spawn(io, session.live(end), [](std::exception_ptr failure) {
+    asio::co_spawn(io, session.live(end), [](const std::exception_ptr& failure) {
       if (failure) std::rethrow_exception(failure);
     });
     io.run();

@@ -35,7 +35,6 @@ class CannedServer {
   }
   ~CannedServer() {
     ::shutdown(listener_.get(), SHUT_RDWR);  // ends accept()
-    for (const UniqueFd& fd : open_) ::shutdown(fd.get(), SHUT_RDWR);
     thread_.join();
     std::filesystem::remove_all(folder_);
   }
