@@ -221,7 +221,8 @@ class Case(harness.Case):
     def check_released(self, d, job, reason="cancelled"):
         """At the moment when its report is there nothing of the job is: then all that it had is somebody else's."""
         ended = d.wait_state(job)
-        self.assertEqual(d.processes_of(job), [])
+        left = d.processes_of(job)
+        self.assertEqual(left, [], d.report(job))
         self.assertEqual(ended["reason"]["kind"], reason, ended)
         report = d.report(job)
         self.assertTrue(report["complete"], report)

@@ -1,6 +1,7 @@
 """`ebb audit --prove`: what it shows, and that nothing of it stays, however it ends."""
 import json
 import os
+import pathlib
 import signal
 import subprocess
 
@@ -24,8 +25,8 @@ class Prove(harness.Case):
         found = []
         for name in os.listdir("/proc"):
             try:
-                text = open(f"/proc/{name}/cmdline", "rb").read() + open(f"/proc/{name}/environ", "rb").read()
-            except (OSError, NotADirectoryError):
+                text = b"".join(pathlib.Path(f"/proc/{name}/{file}").read_bytes() for file in ("cmdline", "environ"))
+            except OSError:
                 continue
             if name.isdigit() and str(self.place).encode() + b"/ebb-prove-" in text:
                 found.append(int(name))
@@ -35,7 +36,9 @@ class Prove(harness.Case):
         d = self.daemon()
         other = d.submit(["sleep", "600"], workdir="/", gpus=4, ports=1)["id"]
         d.wait_state(other, "running")
-        out, _ = self.start("--json").communicate(timeout=120 * harness.PATIENCE)
+        proves = self.start("--json")
+        out, _ = proves.communicate(timeout=120 * harness.PATIENCE)
+        self.assertEqual(proves.returncode, 0, out)
         lines = [json.loads(line) for line in out.splitlines()]
         self.assertEqual(lines[-1]["wrong"], 0, out)
         self.assertGreaterEqual(lines[-1]["ends"], 10, out)

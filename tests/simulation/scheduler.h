@@ -16,8 +16,8 @@ enum class What : std::uint8_t {
   // the daemon's process
   daemon_starts,
   daemon_crashes,
-  daemon_turn,   // its loop takes the events that were told
-  daemon_tick,   // the engine's timer
+  daemon_turn,     // its loop takes the events that were told
+  daemon_tick,     // the engine's timer
   daemon_retry,    // of a commit that the disk refused
   daemon_company,  // what only tells of progress has waited long enough for it
   daemon_answers,  // a submission

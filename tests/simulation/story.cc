@@ -9,12 +9,29 @@ namespace ebb::simulation {
 namespace {
 
 // In the order of the variants.
-constexpr std::array kEvents = {
-    "Restored",       "RestoreDone",  "Submitted",  "NotRecorded",   "StopRequested",  "Acquired",
-    "AcquireFailed",  "Started",      "BecameReady",   "ReadyFailed",    "Ended",
-    "NeverStarted",   "Released",     "DeviceChanged", "OwnerConnected", "OwnerDisconnected",
-    "OwnerSuspended", "OwnerResumed", "OwnerExited",   "OwnerDropped",   "Drain",
-    "Shutdown",       "Tick"};
+constexpr std::array kEvents = {"Restored",
+                                "RestoreDone",
+                                "Submitted",
+                                "NotRecorded",
+                                "StopRequested",
+                                "Acquired",
+                                "AcquireFailed",
+                                "Started",
+                                "BecameReady",
+                                "ReadyFailed",
+                                "Ended",
+                                "NeverStarted",
+                                "Released",
+                                "DeviceChanged",
+                                "OwnerConnected",
+                                "OwnerDisconnected",
+                                "OwnerSuspended",
+                                "OwnerResumed",
+                                "OwnerExited",
+                                "OwnerDropped",
+                                "Drain",
+                                "Shutdown",
+                                "Tick"};
 constexpr std::array kActs = {"Acquire", "Abandon", "Start",   "Stop",  "Release",
                               "Finish",  "Watch",   "Unwatch", "Disown"};
 constexpr std::array kRecords = {

@@ -56,10 +56,10 @@ int audit_main(Words words) {
   parser.add_option("--state", state, "the state directory of a daemon that no longer lives");
   parser.add_flag("--json", json, "print what was found as JSON");
   bool proves = false;
-  auto* const prove_flag = parser.add_flag(
-      "--prove", proves,
-      "instead, start a daemon of its own, kill it, its jobs and their clients in turn, and show what is left "
-      "and how long it took; touches no other daemon and no other job");
+  auto* const prove_flag = parser.add_flag("--prove", proves,
+                                           "instead, start a daemon of its own, kill it, its jobs and their "
+                                           "clients in turn, and show what is left "
+                                           "and how long it took; touches no other daemon and no other job");
   prove_flag->excludes("--server")->excludes("--state");
   if (const auto status = parser.read(std::move(words))) return *status;
   if (proves) return prove(json);

@@ -165,8 +165,10 @@ int play_all(const std::filesystem::path& folder, bool json) {
   if (auto started = stage.start_daemon(); !started) return fail(started.error());
   if (!json) {
     (void)print(
-        "A daemon of its own with two declared GPUs. Each line: a job of three processes has both and a port; "
-        "one\nignores SIGTERM and listens on the port, one left its session. Its grace period is 200 ms.\n\n" +
+        "A daemon of its own with two declared GPUs. Each line: a job of three processes has both and a "
+        "port; "
+        "one\nignores SIGTERM and listens on the port, one left its session. Its grace period is 200 "
+        "ms.\n\n" +
         row("what happens", "ended as", "all gone", "released", "next ran", "left"));
   }
   std::size_t wrong = 0, count = 0;
@@ -185,14 +187,16 @@ int play_all(const std::filesystem::path& folder, bool json) {
   const auto left = stage.leftovers_without_daemon();
   if (!left) return fail(left.error());
   wrong += left->size();
-  const std::string result = std::to_string(count) + " ends: " +
-                             (wrong == 0 ? "nothing was left" : std::to_string(wrong) + " things were wrong") +
-                             "; the slowest release took " + ms(worst);
+  const std::string result =
+      std::to_string(count) +
+      " ends: " + (wrong == 0 ? "nothing was left" : std::to_string(wrong) + " things were wrong") +
+      "; the slowest release took " + ms(worst);
   if (json) {
     print_json(boost::json::serialize(
         boost::json::object{{"id", "prove"}, {"ends", count}, {"wrong", wrong}, {"worst_ms", worst}}));
   } else {
-    (void)print('\n' + result + ".\nA keeper that does not answer is given 5 s. 'tests/faults/run' of the sources kills "
+    (void)print('\n' + result +
+                ".\nA keeper that does not answer is given 5 s. 'tests/faults/run' of the sources kills "
                 "more, at more moments.\n");
   }
   return wrong == 0 ? kDone : kRefused;

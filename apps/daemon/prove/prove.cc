@@ -34,8 +34,8 @@ sigset_t signals_to_wait_for() {
   return set;
 }
 
-// Reaps whoever has ended. What the worker's programs leave comes to us, as to a subreaper, and is told to end
-// by their going.
+// Reaps whoever has ended. What the worker's programs leave comes to us, as to a subreaper, and is told to
+// end by their going.
 class Reaper {
  public:
   explicit Reaper(pid_t worker) : worker_(worker) { reap(); }

@@ -10,7 +10,8 @@ namespace ebb::cli {
 [[nodiscard]] int prove(bool json);
 
 /// The body of the jobs that are killed: `words` is the port. Three processes, one of which ignores SIGTERM
-/// and listens on the port, and one left its session; says "ready" when all are there. Returns on errors only.
+/// and listens on the port, and one left its session; says "ready" when all are there. Returns on errors
+/// only.
 [[nodiscard]] int prove_job_main(Words words);
 
 }  // namespace ebb::cli

@@ -67,7 +67,8 @@ Result<void> Stage::start_daemon() {
     return errno_error(errno, "cannot listen at " + notify.string());
 
   const auto config = folder_ / "ebb.toml";
-  if (auto written = replace_file(config, "[jobs]\nscratch = \"" + (folder_ / "scratch").string() + "\"\n", 0600);
+  if (auto written =
+          replace_file(config, "[jobs]\nscratch = \"" + (folder_ / "scratch").string() + "\"\n", 0600);
       !written) {
     return written;
   }
@@ -75,10 +76,11 @@ Result<void> Stage::start_daemon() {
   if (!log) return std::move(log).error();
   auto set = surroundings(socket());
   set["NOTIFY_SOCKET"] = notify.string();
-  auto started = Program::start("/proc/self/exe",
-                                {"serve", "--config", config.string(), "--state", (folder_ / "state").string(),
-                                 "--socket", socket().string(), "--listen", "none", "--gpus", "declared:2"},
-                                set, log->get());
+  auto started =
+      Program::start("/proc/self/exe",
+                     {"serve", "--config", config.string(), "--state", (folder_ / "state").string(),
+                      "--socket", socket().string(), "--listen", "none", "--gpus", "declared:2"},
+                     set, log->get());
   if (!started) return std::move(started).error();
   daemon_ = std::move(*started);
 
@@ -130,10 +132,10 @@ Result<Stage::Job> Stage::start_job() {
   UniqueFd out(ends[1]);
   auto set = surroundings(socket());
   set[kMark] = folder_.string();
-  auto client = Program::start(*ebb,
-                               {"run", "--gpus", "2", "--ports", "1", "--grace", "200ms", "--", self.string(),
-                                "prove-job", "{port}"},
-                               set, out.get());
+  auto client = Program::start(
+      *ebb,
+      {"run", "--gpus", "2", "--ports", "1", "--grace", "200ms", "--", self.string(), "prove-job", "{port}"},
+      set, out.get());
   if (!client) return std::move(client).error();
   out.reset();
   std::string heard;
@@ -166,9 +168,8 @@ Result<Stage::Job> Stage::start_job() {
   }
   if (job.processes.size() != 3) return failed("the job has not three processes");
 
-  const auto next = api->call({.method = "POST",
-                               .target = "/v1/jobs",
-                               .body = R"({"command":["true"],"gpus":2,"ports":1})"});
+  const auto next = api->call(
+      {.method = "POST", .target = "/v1/jobs", .body = R"({"command":["true"],"gpus":2,"ports":1})"});
   if (!next) return next.error();
   auto queued = client::Client::parse_answer<model::Job>(*next);
   if (!queued) return queued.error();

@@ -44,7 +44,8 @@ model::Job Daemon::Impl::view(const Caller& caller, const store::JobRecord& reco
         job.why = why->blockers.front().text;
       }
     } else {
-      job.pid = live->pid;
+      // Its keeper may not have told this daemon yet.
+      job.pid = live->pid || !record.attempt ? live->pid : record.attempt->pid;
       if (const auto attempt = shell.attempt(row.id)) job.tier = attempt->tier();
     }
     if (row.spec.memory_bytes) job.memory_enforced = context->containment.memory.available;

@@ -228,10 +228,10 @@ Task<Result<Submitted>> Daemon::submit(Caller caller, Submission submission) {
   const auto row = prepared->row;
   if (!key.empty()) {
     prepared->key = store::write::AddIdempotency{.user = caller.user,
-                                           .key = *idempotency_key,
-                                           .body_hash = body_hash,
-                                           .job = row->id,
-                                           .at = row->submitted_at};
+                                                 .key = *idempotency_key,
+                                                 .body_hash = body_hash,
+                                                 .job = row->id,
+                                                 .at = row->submitted_at};
     impl.pending_keys.insert(key);
   }
   impl.pending_ids.insert(row->id);

@@ -98,7 +98,8 @@ TEST(Attempt, ThatCannotStartGivesEverythingBackAndDoesNotBlockTheQueue) {  // p
   EXPECT_EQ(first<act::Acquire>(released.now)->attempt.job, JobId(2));
 }
 
-// Its submitter was told that the disk is full; whoever comes next has the devices and the place in the queue.
+// Its submitter was told that the disk is full; whoever comes next has the devices and the place in the
+// queue.
 TEST(NotRecorded, LeavesNoTraceOfAJobInAnyStateThatWasNotCarriedOut) {
   const auto trace_of = [](const auto& bring) {
     Driver d(machine(1));

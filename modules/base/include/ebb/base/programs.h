@@ -8,7 +8,8 @@
 namespace ebb {
 
 /// Where another program of this same build or installation is ("ebb-keeper", "ebb-nvml"): beside the running
-/// one, or in ../libexec/ebb of it, or, as `ebb` for one that is there, in ../../bin. Never searched in PATH, which is the user's to change.
+/// one, or in ../libexec/ebb of it, or, as `ebb` for one that is there, in ../../bin. Never searched in PATH,
+/// which is the user's to change.
 [[nodiscard]] Result<std::filesystem::path> find_program(std::string_view name);
 
 }  // namespace ebb

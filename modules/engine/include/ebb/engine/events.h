@@ -38,8 +38,8 @@ struct RestoreDone {};
 struct Submitted {
   JobInfo job;
 };
-/// The disk did not take the row of a new job, and its submitter is told so: it never was. Of what was decided
-/// for it nothing has been carried out but Acquire.
+/// The disk did not take the row of a new job, and its submitter is told so: it never was. Of what was
+/// decided for it nothing has been carried out but Acquire.
 struct NotRecorded {
   JobId job;
 };
@@ -155,9 +155,9 @@ struct Shutdown {
 /// Time has passed; due at Engine::next_deadline() at the latest.
 struct Tick {};
 
-using Event = std::variant<Restored, RestoreDone, Submitted, NotRecorded, StopRequested, Acquired, AcquireFailed, Started,
-                           BecameReady, ReadyFailed, Ended, NeverStarted, Released, DeviceChanged,
-                           OwnerConnected, OwnerDisconnected, OwnerSuspended, OwnerResumed, OwnerExited,
-                           OwnerDropped, Drain, Shutdown, Tick>;
+using Event = std::variant<Restored, RestoreDone, Submitted, NotRecorded, StopRequested, Acquired,
+                           AcquireFailed, Started, BecameReady, ReadyFailed, Ended, NeverStarted, Released,
+                           DeviceChanged, OwnerConnected, OwnerDisconnected, OwnerSuspended, OwnerResumed,
+                           OwnerExited, OwnerDropped, Drain, Shutdown, Tick>;
 
 }  // namespace ebb::engine
