@@ -170,8 +170,8 @@ rest()
 
     def test_a_fork_bomb(self):
         """Up to the bound of pids.max or of the namespace, to which nothing else on the machine is bound. That is much
-        work: in the other tiers up to one of its own."""
-        d = self.hostile_daemon(self.tier)
+        work: in the other tiers up to one of its own. And the kernel takes seconds to end so many."""
+        d = self.hostile_daemon(self.tier, config='[jobs]\nkill_timeout = "60s"\n')
         bomb = """
 os.nice(19)
 if sys.argv[1] != "0":
