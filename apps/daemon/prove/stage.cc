@@ -9,7 +9,6 @@
 
 #include "ebb/base/files.h"
 #include "ebb/base/programs.h"
-#include "ebb/devices/ports.h"
 #include "ebb/process/census.h"
 #include "leftovers.h"
 
@@ -144,29 +143,28 @@ Result<Stage::Job> Stage::start_job() {
 
   auto api = connect();
   if (!api) return api.error();
-  const auto running = api->get_as<model::JobList>("/v1/jobs?state=running");
-  if (!running) return running.error();
-  if (running->items.size() != 1) return failed("there is not one job, as there should be");
-  const model::Job& seen = running->items.front();
-  if (!seen.pid || seen.ports.size() != 1) return failed("the job runs without a process or a port");
-  Job job{.client = std::move(*client),
-          .id = seen.id,
-          .port = seen.ports.front(),
-          .leader = *seen.pid,
-          .processes = {},
-          .next = {}};
-  const auto stat = process::read_proc_stat(job.leader);
-  const auto parent = stat ? process::read_proc_stat(stat->ppid) : stat;
+  // That it runs may not be on disk yet.
+  const auto live = api->get_as<model::JobList>("/v1/jobs?state=starting,running");
+  if (!live) return live.error();
+  if (live->items.size() != 1) return failed("there is not one job, as there should be");
+  const model::Job& seen = live->items.front();
+  Job job{.client = std::move(*client), .id = seen.id, .processes = {}, .next = {}};
+  std::optional<process::ProcStat> leader;  // the oldest of them
+  for (const pid_t pid : marked()) {
+    auto pidfd = process::open_pidfd(pid);
+    const auto stat = process::read_proc_stat(pid);
+    if (!pidfd || !stat || pid == job.client.pid()) continue;
+    job.processes.push_back(std::move(*pidfd));
+    if (!leader || stat->start_time < leader->start_time) leader = *stat;
+  }
+  if (job.processes.size() != 3) return failed("the job has not three processes");
+  job.leader = leader->pid;
+  const auto parent = process::read_proc_stat(leader->ppid);
   if (!parent) return parent.error();
   if (parent->comm == "ebb-init") job.init = parent->pid;
   auto keeper = keeper_of(seen.id.str() + "." + std::to_string(seen.attempt));
   if (!keeper) return keeper.error();
   job.keeper = *keeper;
-  for (const pid_t pid : marked()) {
-    auto pidfd = process::open_pidfd(pid);
-    if (pidfd && pid != job.client.pid()) job.processes.push_back(std::move(*pidfd));
-  }
-  if (job.processes.size() != 3) return failed("the job has not three processes");
 
   const auto next = api->call(
       {.method = "POST", .target = "/v1/jobs", .body = R"({"command":["true"],"gpus":2,"ports":1})"});
@@ -196,8 +194,6 @@ Result<std::vector<std::string>> Stage::leftovers(const Job& job) const {
   if (!left) return left;
   if (const auto shared = "/dev/shm/ebb-prove-" + job.id.str(); ::access(shared.c_str(), F_OK) == 0)
     left->push_back("shared memory " + shared);
-  const auto port = devices::check_port_free(static_cast<std::uint16_t>(job.port));
-  if (port.kind != devices::PortVerdict::Kind::free) left->push_back(port.text);
 
   auto api = connect();
   if (!api) return api.error();

@@ -26,7 +26,6 @@ class Stage {
   struct Job {
     Program client;
     JobId id;
-    int port = 0;
     pid_t leader = 0, keeper = 0;
     pid_t init = 0;                   ///< of its PID namespace; 0: it has none
     std::vector<UniqueFd> processes;  ///< pidfds of all that the job started
