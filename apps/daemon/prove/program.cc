@@ -18,16 +18,6 @@ extern char** environ;
 namespace ebb::cli {
 namespace {
 
-bool wait_readable(int fd, BootTime deadline) {
-  while (true) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - BootClock::now()).count();
-    pollfd poll{.fd = fd, .events = POLLIN, .revents = 0};
-    const int ready = ::poll(&poll, 1, static_cast<int>(std::max<std::int64_t>(left, 0)));
-    if (ready > 0) return true;
-    if (ready == 0 && left <= 0) return false;
-  }
-}
-
 std::vector<char*> pointers(std::vector<std::string>& words) {
   std::vector<char*> list;
   list.reserve(words.size() + 1);
@@ -94,6 +84,17 @@ bool Program::wait(Duration limit) {
   ::waitpid(pid_, nullptr, 0);
   pid_ = 0;
   return true;
+}
+
+bool wait_readable(int fd, BootTime deadline) {
+  constexpr std::int64_t kLongestMs = 60'000;  // poll() takes an int
+  while (true) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - BootClock::now()).count();
+    pollfd poll{.fd = fd, .events = POLLIN, .revents = 0};
+    const int ready = ::poll(&poll, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, kLongestMs)));
+    if (ready > 0) return true;
+    if (ready == 0 && left <= 0) return false;
+  }
 }
 
 bool wait_for_all(const std::vector<UniqueFd>& fds, BootTime deadline) {

@@ -37,6 +37,8 @@ class Program {
   UniqueFd pidfd_;
 };
 
+/// Waits until this is readable, or its other end has gone; false at the deadline.
+[[nodiscard]] bool wait_readable(int fd, BootTime deadline);
 /// Waits until all of these are readable, as a pidfd is once its process has exited; false at the deadline.
 [[nodiscard]] bool wait_for_all(const std::vector<UniqueFd>& fds, BootTime deadline);
 

@@ -1,14 +1,13 @@
 #include "prove.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <optional>
@@ -17,6 +16,7 @@
 #include "ebb/process/cgroup.h"
 #include "ebb/process/proc.h"
 #include "play.h"
+#include "program.h"
 
 // The cases are played by a process of its own. This one attends to it, and when it has gone, however that
 // was, to all that it left.
@@ -58,9 +58,7 @@ class Reaper {
 
 // Until the next of the signals, or the deadline; its number, or 0.
 int next_signal(const UniqueFd& signals, BootTime deadline) {
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - BootClock::now()).count();
-  pollfd poll{.fd = signals.get(), .events = POLLIN, .revents = 0};
-  if (left <= 0 || ::poll(&poll, 1, static_cast<int>(std::min<std::int64_t>(left, 60'000))) <= 0) return 0;
+  if (!wait_readable(signals.get(), deadline)) return 0;
   signalfd_siginfo info{};
   return ::read(signals.get(), &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
 }
@@ -86,13 +84,15 @@ void remove_groups(const std::filesystem::path& folder) {
   }
 }
 
-// Those of runs that were killed: nobody holds their lock.
+// Those of this user's runs that were killed: nobody holds their lock.
 void remove_stale(const std::filesystem::path& parent) {
   std::error_code failure;
   for (const auto& entry : std::filesystem::directory_iterator(parent, failure)) {
     if (!entry.path().filename().string().starts_with(kFolderPrefix)) continue;
     const auto folder = open_file(entry.path(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (!folder || ::flock(folder->get(), LOCK_EX | LOCK_NB) != 0) continue;
+    struct stat info{};
+    if (!folder || ::fstat(folder->get(), &info) != 0 || info.st_uid != ::geteuid()) continue;
+    if (::flock(folder->get(), LOCK_EX | LOCK_NB) != 0) continue;
     remove_groups(entry.path());
     std::filesystem::remove_all(entry.path(), failure);
   }

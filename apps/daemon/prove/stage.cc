@@ -39,13 +39,11 @@ std::string end_of(const std::filesystem::path& file) {
 // "ready" on the other end; false when it closes before, or at the deadline. `heard`: all that was said.
 bool hear_ready(int fd, BootTime deadline, std::string& heard) {
   while (heard.find("ready\n") == std::string::npos) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - BootClock::now()).count();
-    pollfd poll{.fd = fd, .events = POLLIN, .revents = 0};
-    if (left <= 0 || ::poll(&poll, 1, static_cast<int>(left)) < 0) return false;
+    if (!wait_readable(fd, deadline)) return false;
     char bytes[256];
-    const ssize_t count = poll.revents != 0 ? ::read(fd, bytes, sizeof bytes) : 0;
-    if (count > 0) heard.append(bytes, static_cast<std::size_t>(count));
-    if (poll.revents != 0 && count <= 0) return false;
+    const ssize_t count = ::read(fd, bytes, sizeof bytes);
+    if (count <= 0) return false;
+    heard.append(bytes, static_cast<std::size_t>(count));
   }
   return true;
 }
