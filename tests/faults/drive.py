@@ -244,8 +244,9 @@ class Drive:
     def is_over(self, job):
         if job.seen is not None:
             return job.seen["state"] in ENDED
-        # A client that lives may submit it yet.
-        return not job.acknowledged and (self.client_hit or self.scene.submitter.poll() is not None)
+        # A client that lives, also one that a signal has hit, may submit it yet; one that stays stopped does not.
+        waits = self.scene.submitter.poll() is None and not any(role == "client" for role, _, _ in self.held)
+        return not job.acknowledged and not waits
 
     def await_client(self):
         """Of a client that no signal hit: its word on the job."""

@@ -26,9 +26,9 @@ Result<void> Keeper::start() {
   if (auto listening = endpoint_.listen(folder_.get()); !listening) return listening;
   auto ends = output_.open(spec_);
   if (!ends) return std::move(ends).error();
-  auto started = tree_.start(std::move(ends->out), std::move(ends->err));
-  if (spec_.share_ipc && tree_.child_leader() != 0) note_leader(folder_.get(), tree_.child_leader());
-  return started;
+  UniqueFd note;
+  if (spec_.share_ipc && tree_.uses_children()) note = open_leader_note(folder_.get());
+  return tree_.start(std::move(ends->out), std::move(ends->err), std::move(note));
 }
 
 int Keeper::run() {
@@ -176,7 +176,7 @@ void Keeper::take_news(const Ready& ready) {
   if (news.started) {
     leader_ = *news.started;
     record_.started = moment_now();
-    if (spec_.share_ipc && tree_.child_leader() == 0) note_leader(folder_.get(), leader_);
+    if (spec_.share_ipc && !tree_.uses_children()) note_leader(folder_.get(), leader_);
     leader_started();
     endpoint_.broadcast(Started{.leader_pid = leader_, .init_pid = tree_.init_pid(), .at = *record_.started});
   }

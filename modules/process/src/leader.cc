@@ -16,6 +16,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "ebb/process/leader_note.h"
+
 namespace ebb::process {
 namespace {
 
@@ -163,6 +165,7 @@ void run_leader(const LeaderPlan& plan, LeaderFailure& failure) noexcept {
   const LaunchSpec& spec = *plan.spec;
   unblock_signals();
   ::setsid();
+  if (plan.note >= 0) write_leader_note(plan.note, ::getpid());
   if (!enter_group(plan.memory_group) || !enter_group(plan.process_group)) {
     fail(failure, Step::group);
     return;

@@ -23,6 +23,7 @@ struct LeaderPlan {
   int err = -1;
   int memory_group = -1;  ///< cgroup.procs of a v1 group to enter, or -1 (only without a namespace's init)
   int process_group = -1;
+  int note = -1;      ///< where it writes its own number first (leader_note.h), or -1
   int die_with = -1;  ///< pidfd of the parent with which the leader dies, or -1
 };
 

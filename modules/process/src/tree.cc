@@ -109,7 +109,7 @@ Result<void> Tree::make_groups() {
   return {};
 }
 
-Result<void> Tree::start(UniqueFd out, UniqueFd err) {
+Result<void> Tree::start(UniqueFd out, UniqueFd err, UniqueFd note) {
   if (auto made = make_groups(); !made) return made;
   std::array<int, 2> pair{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
@@ -149,6 +149,7 @@ Result<void> Tree::start(UniqueFd out, UniqueFd err) {
   } else {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     plan.die_with = self_;
+    plan.note = note.get();
     PlainStart plain{.plan = &plan, .channel = theirs.get()};
     // Not by vfork: a leader that hangs before its exec (a dead NFS server) must not hang its keeper.
     pid = clone_child(request, nullptr, 0, plain_body, &plain);

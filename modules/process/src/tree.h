@@ -28,8 +28,9 @@ class Tree {
   Tree(LaunchSpec& spec, int self) noexcept : spec_(spec), self_(self) {}
 
   /// Starts init and leader, or the leader alone. What comes of it is told by update(). `out` and `err` are
-  /// the write ends of the output; they are closed here. A failure leaves no process behind.
-  [[nodiscard]] Result<void> start(UniqueFd out, UniqueFd err);
+  /// the write ends of the output; they are closed here. `note`, where there is one, is where a leader that
+  /// is this process's child writes its number. A failure leaves no process behind.
+  [[nodiscard]] Result<void> start(UniqueFd out, UniqueFd err, UniqueFd note);
 
   /// Adds what must be polled for update() to be called in time.
   void add_polls(std::vector<pollfd>& entries) const;
@@ -59,8 +60,6 @@ class Tree {
   void remove_groups();
 
   [[nodiscard]] pid_t init_pid() const noexcept { return spec_.tiers.pidns ? child_pid_ : 0; }
-  /// The leader where it is the keeper's own child, before it has executed anything; else 0.
-  [[nodiscard]] pid_t child_leader() const noexcept { return spec_.tiers.pidns ? 0 : child_pid_; }
   [[nodiscard]] bool uses_children() const noexcept { return !spec_.tiers.pidns; }
   /// Whether kill() may find more: children of the dead came to us, or the group that it killed is empty.
   [[nodiscard]] bool sweeps_again(bool child_news) const noexcept {
