@@ -256,8 +256,12 @@ class Scene:
         the evidence to."""
         if self.connection:
             self.connection.close()
-        # Again and again, since what is killed last may have started another one.
-        while found := self.everything():
+        # Until two looks in a row find nothing: what was killed in the middle of a fork may leave a child that the
+        # look in which its parent vanishes does not see.
+        empty = 0
+        while empty < 2:
+            found = self.everything()
+            empty = empty + 1 if not found else 0
             for pid in found:
                 try:
                     os.kill(pid, signal.SIGKILL)

@@ -27,6 +27,7 @@ namespace {
 
 // How long a keeper that has nothing left to do may take to exit.
 constexpr int kKeeperExitMs = 1000;
+constexpr Duration kOrphansLimit = std::chrono::seconds(1);
 
 constexpr std::uint64_t kLogLimit = 64 << 20;
 
@@ -119,7 +120,8 @@ class Sidecar::Impl : public std::enable_shared_from_this<Impl> {
     }
     if (received->closed) {
       // The leader has died with it; the rest has come to us, where we are a subreaper.
-      if (keeper_exits()) (void)process::Orphans({.environment = {mark_}}).sweep();
+      if (keeper_exits())
+        (void)process::Orphans({.environment = {mark_}}).end(BootClock::now() + kOrphansLimit);
       return finish(Error{.code = Errc::internal, .message = "its keeper died", .pointer = {}, .type = {}});
     }
     if (changed_) changed_();

@@ -1,7 +1,6 @@
 #include "attempt_search.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/stat.h>
 
 #include "attempt_processes.h"
@@ -58,11 +57,7 @@ bool end_unknown(const Context& context, AttemptId id, Duration limit) {
     if (events && !events->wait_empty(deadline)) return false;
   }
   process::Orphans orphans(process::attempt_marks(id));
-  while (orphans.sweep() > 0) {
-    if (BootClock::now() >= deadline) return false;
-    constexpr int kLookAgainMs = 5;  // they are found by looking only
-    ::poll(nullptr, 0, kLookAgainMs);
-  }
+  if (!orphans.end(deadline)) return false;
   remove_places(folder, context.scratch_folder(id), group);
   return true;
 }

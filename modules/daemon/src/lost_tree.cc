@@ -21,7 +21,7 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
 // Processes that are found only by looking come and go between two looks.
-constexpr Duration kLookAgain = 20ms;
+constexpr Duration kLookAgain = 5ms;
 constexpr Duration kLookForSurvivors = 1s;
 
 void kill_by_pidfd(int pidfd) { (void)::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0); }
@@ -92,7 +92,7 @@ class LostTree::Hunt : public std::enable_shared_from_this<Hunt> {
 
   void look_for_orphans() {
     if (!done_) return;
-    if (orphans_.sweep() == 0) {
+    if (orphans_.sweep()) {
       asio::post(event_.get_executor(), [self = shared_from_this()] { self->finish(self->found_); });
       return;
     }

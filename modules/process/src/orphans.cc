@@ -1,5 +1,6 @@
 #include "ebb/process/orphans.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -107,9 +108,14 @@ std::vector<Survivor> Orphans::find() const {
   return processes;
 }
 
-std::size_t Orphans::sweep() {
+bool Orphans::sweep() {
+  // What is killed in the middle of a fork leaves a child that this look may not see: its number is new. A
+  // later look does, when its parent has gone by then.
+  reap();
+  const bool all_gone = killed_.empty();
   std::size_t known = 0;
   std::vector<Found> found = look();
+  const bool none = found.empty();
   for (int pass = 0; pass < kMostSweeps && found.size() > known; ++pass) {
     known = found.size();
     for (const Found& one : found) {
@@ -124,7 +130,19 @@ std::size_t Orphans::sweep() {
     killed_.insert_or_assign(one.process.pid, std::move(*pidfd));
   }
   reap();
-  return killed_.size();
+  return all_gone && none;
+}
+
+bool Orphans::end(BootTime deadline) {
+  while (!sweep()) {
+    if (BootClock::now() >= deadline) return false;
+    std::vector<pollfd> dying;
+    for (const auto& [pid, pidfd] : killed_)
+      dying.push_back({.fd = pidfd.get(), .events = POLLIN, .revents = 0});
+    constexpr int kLookAgainMs = 5;  // one that is not ours to kill is found by looking only
+    if (!dying.empty()) ::poll(dying.data(), dying.size(), kLookAgainMs);
+  }
+  return true;
 }
 
 void Orphans::reap_leader() {

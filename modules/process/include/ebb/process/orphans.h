@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ebb/base/clock.h"
 #include "ebb/base/ids.h"
 #include "ebb/base/unique_fd.h"
 #include "ebb/process/end_record.h"
@@ -42,8 +43,11 @@ class Orphans {
   /// Those that live now. What may not be read (another user's) does not count.
   [[nodiscard]] std::vector<Survivor> find() const;
   /// Stops them all, so that none forks past the kill, kills them, and reaps those that have come to this
-  /// process. How many are not gone yet: to be called again until there are none.
-  std::size_t sweep();
+  /// process. True when none is left: one that began after all that were killed had gone has found nothing.
+  /// Else it is to be called again.
+  [[nodiscard]] bool sweep();
+  /// Sweeps until none is left, or the deadline has passed: which of both. Blocks.
+  [[nodiscard]] bool end(BootTime deadline);
 
  private:
   struct Found {
