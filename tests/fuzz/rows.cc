@@ -70,7 +70,8 @@ class Database {
  public:
   Database() : store_(open()), raw_(*Connection::open(folder_ / "ebb.db", false)) {
     std::promise<bool> written;
-    store_.commit(some_rows(), [&](const Store::Outcome& outcome) { written.set_value(outcome.result.ok()); });
+    store_.commit(some_rows(),
+                  [&](const Store::Outcome& outcome) { written.set_value(outcome.result.ok()); });
     must(written.get_future().get());
     must(raw_.execute("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF").ok());
     auto columns = *Statement::prepare(
@@ -84,7 +85,8 @@ class Database {
       const std::string& table = column.table;
       if (restore_.find("DELETE FROM " + table + ';') != std::string::npos) continue;
       copy += "CREATE TEMP TABLE kept_" + table + " AS SELECT * FROM " + table + ';';
-      restore_ += "DELETE FROM " + table + ';' + "INSERT INTO " + table + " SELECT * FROM kept_" + table + ';';
+      restore_ +=
+          "DELETE FROM " + table + ';' + "INSERT INTO " + table + " SELECT * FROM kept_" + table + ';';
     }
     must(raw_.execute(copy.c_str()).ok());
     restore_ = "BEGIN;" + restore_ + "COMMIT;";
@@ -101,16 +103,24 @@ class Database {
   // What an index or NOT NULL refuses, stays as it was.
   void set(unsigned which, unsigned type, std::string_view value) {
     const Column& column = columns_[which % columns_.size()];
-    auto update = Statement::prepare(
-        raw_, "UPDATE OR IGNORE " + column.table + " SET " + column.name + " = ?", false);
+    auto update =
+        Statement::prepare(raw_, "UPDATE OR IGNORE " + column.table + " SET " + column.name + " = ?", false);
     must(update.ok());
     std::int64_t number = 0;
     for (const char byte : value.substr(0, 8)) number = number << 8 | static_cast<unsigned char>(byte);
     switch (type % 4) {
-      case 0: (void)update->run(value); break;
-      case 1: (void)update->run(number); break;
-      case 2: (void)update->run(Blob{value}); break;
-      case 3: (void)update->run(std::optional<std::string>()); break;
+      case 0:
+        (void)update->run(value);
+        break;
+      case 1:
+        (void)update->run(number);
+        break;
+      case 2:
+        (void)update->run(Blob{value});
+        break;
+      case 3:
+        (void)update->run(std::optional<std::string>());
+        break;
     }
   }
 

@@ -38,6 +38,41 @@ class Client(harness.Case):
                 self.assertIn("owner_lost", said)
 
 
+# In the place of ebb-keeper: takes the first request, starts what a keeper would have started, and dies before it says
+# so.
+DYING_NURSERY = """#!/usr/bin/python3
+import os, socket, sys
+channel = socket.socket(fileno=int(sys.argv[1].split(":")[1]))
+packet, descriptors, _, _ = socket.recv_fds(channel, 4096, 253)
+job, attempt = packet[4:].decode().split(".")
+if os.fork() == 0:
+    os.setsid()
+    os.closerange(3, 1024)
+    os.execve("/bin/sleep", ["sleep", "1000"], {"EBB_JOB_ID": job, "EBB_ATTEMPT": attempt})
+"""
+
+
+class Nursery(hostile.Case):
+    def test_killed_before_it_could_answer_nothing_of_the_job_stays(self):
+        d = hostile.Daemon(self, "subreaper")
+        self.addCleanup(self._end, d)
+        (d.programs / "ebb-keeper").unlink()
+        (d.programs / "ebb-keeper").write_text(DYING_NURSERY)
+        (d.programs / "ebb-keeper").chmod(0o755)
+        d.start()
+        job = d.submit(["true"], gpus=1)["id"]
+        ended = d.wait_state(job)
+        self.assertEqual(ended["reason"]["kind"], "start_failed", ended)
+        report = d.report(job)
+        self.assertTrue(report["complete"], report)
+        processes = next(one for one in report["releases"] if one["kind"] == "processes")
+        self.assertEqual(processes["verified_by"], "no process has its marker", report)
+        wanted = f"EBB_JOB_ID={job}".encode()
+        left = [one for one in hostile.census.processes()
+                if wanted in hostile.census._read(f"/proc/{one.pid}/environ").split(b"\0")]
+        self.assertEqual(left, [])
+
+
 class Upgrade(harness.Case):
     """`ebb serve --on-stop keep`, then another program in another place, where the keepers' is no more."""
 

@@ -75,8 +75,13 @@ void Attempt::start(std::map<std::string, std::string> secret_env, int owner) {
   // Only what follows from the machine is needed from here on.
   spec_.argv.clear();
   spec_.env.clear();
-  if (!keeper) return start_failed(keeper.error().message);
-  tree_.begin(std::move(*keeper));
+  if (keeper) {
+    tree_.begin(std::move(*keeper));
+  } else if (keeper.error().code == Errc::unavailable) {
+    tree_.begin_unknown(keeper.error().message);
+  } else {
+    start_failed(keeper.error().message);
+  }
 }
 
 void Attempt::start_failed(const std::string& why) {

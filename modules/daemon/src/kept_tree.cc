@@ -125,18 +125,31 @@ void KeptTree::lost(KeeperSession::Loss how) {
 
 void KeptTree::kill(KeeperLoss loss) {
   if (lost_) return;
+  hunt([this, loss = std::move(loss)](process::EndRecord record) { over(std::move(record), loss); });
+}
+
+void KeptTree::begin_unknown(const std::string& why) {
+  hunt([this, why](process::EndRecord record) {
+    record.cause = process::EndCause::start_failure;
+    record.start_failure = process::StartFailure{.exit_code = 125, .message = why};
+    over(std::move(record));
+  });
+}
+
+// Ends the tree without its keeper. `done` comes again when what had outlived the kill is gone.
+void KeptTree::hunt(std::function<void(process::EndRecord)> done) {
   LostTree::Tree tree{.attempt = id_,
                       .cgroup = processes_->cgroup(),
                       .init = std::move(init_pidfd_),
                       .leader = processes_->leader()};
   lost_.emplace(context_, std::move(tree), context_.config.jobs.kill_timeout,
-                [this, loss = std::move(loss)](bool empty, const std::string& how) {
+                [this, done = std::move(done)](bool empty, const std::string& how) {
                   if (end_ && !empty) return;  // the keeper had told of these survivors
                   process::EndRecord record = killed_by_daemon(id_, tier_, empty, how);
                   if (!empty) record.survivors = processes_->find();
                   if (record.survivors.size() > process::EndRecord::kMaxSurvivors)
                     record.survivors.resize(process::EndRecord::kMaxSurvivors);
-                  over(std::move(record), loss);
+                  done(std::move(record));
                 });
 }
 

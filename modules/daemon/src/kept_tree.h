@@ -50,6 +50,10 @@ class KeptTree {
   KeptTree& operator=(const KeptTree&) = delete;
 
   void begin(process::StartedKeeper keeper);
+  /// In place of begin(), of a keeper that may have been and may have begun something
+  /// (KeeperStarter::start()): what is left of that is killed, then it ends as a job that could not be
+  /// started, for the reason `why`.
+  void begin_unknown(const std::string& why);
   /// One of an earlier daemon, whose journal has it in `state`: what was found of it, for people. May call at
   /// once.
   std::string_view take_up(model::JobState state);
@@ -84,6 +88,7 @@ class KeptTree {
   void foreign(const std::string& why);
   void lost(KeeperSession::Loss how);
   void kill(KeeperLoss loss);
+  void hunt(std::function<void(process::EndRecord)> done);
 
   Context& context_;
   AttemptId id_;

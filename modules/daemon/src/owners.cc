@@ -1,8 +1,12 @@
 #include "daemon_impl.h"
+#include "ebb/base/units.h"
 #include "refusal.h"
 
 namespace ebb::daemon {
 namespace {
+
+// How long an answer to a cancel waits for the disk, beyond what it was asked to wait.
+constexpr Duration kRecordLimit = std::chrono::seconds(10);
 
 // What only a living job that was submitted with an owner has.
 Result<void> has_owner(const store::JobRow& row, bool lives) {
@@ -73,7 +77,9 @@ Task<Result<Cancelled>> Daemon::cancel(Caller caller, JobId id, CancelRequest re
   auto row = impl.own_row(caller, id);
   if (!row) co_return std::move(row).error();
   const BootTime until = impl.context->clock.boot() + request.wait;
+  bool recorded = true;
   if (const auto live = impl.shell.engine().find(id)) {
+    recorded = false;
     const bool completes = request.complete && live->state != model::JobState::queued;
     model::StopReason reason{.kind = completes ? model::StopKind::completed : model::StopKind::cancelled,
                              .by = request.by,
@@ -84,12 +90,23 @@ Task<Result<Cancelled>> Daemon::cancel(Caller caller, JobId id, CancelRequest re
     auto report = impl.context->store.report(id, std::nullopt);
     if (!report) co_return std::move(report).error();
     const Duration left = until - impl.context->clock.boot();
-    if (*report || left <= Duration(0)) {
+    if (!*report && !recorded) {
+      auto record = impl.context->store.job(id);
+      if (!record) co_return std::move(record).error();
+      recorded = !*record || (*record)->state == model::JobState::releasing;
+      if (!recorded && left <= -kRecordLimit) {
+        co_return refused(Errc::unavailable,
+                          "the disk has not taken the stop of job " + id.str() + " within " +
+                              format_duration(kRecordLimit) + "; the job is stopped once it does",
+                          "not-recorded");
+      }
+    }
+    if (*report || (recorded && left <= Duration(0))) {
       auto job = impl.job(caller, id);
       if (!job) co_return std::move(job).error();
       co_return Cancelled{.job = std::move(*job), .report = std::move(*report)};
     }
-    co_await impl.shell.job_waiters().wait(id, left);
+    co_await impl.shell.job_waiters().wait(id, recorded ? left : std::max(left, Duration(0)) + kRecordLimit);
   }
 }
 

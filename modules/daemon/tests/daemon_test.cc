@@ -65,6 +65,28 @@ TEST_F(DaemonTest, ACancelledJobsDevicesGoToTheNextByThemselves) {
   });
 }
 
+// Else the daemon's death could take back what a client was told.
+TEST_F(DaemonTest, ACancelIsOnDiskWhenItIsAnswered) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    Submission request = job({"/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"});
+    request.request.grace_s = 5;
+    const JobId id = (co_await daemon.submit(who, std::move(request)))->job.id;
+    (void)co_await in_state(daemon, who, id, model::JobState::running);
+    CancelRequest cancel;
+    cancel.by = "owner";
+    auto cancelled = co_await daemon.cancel(who, id, cancel);
+    EXPECT_TRUE(cancelled.ok());
+    JobFilter filter;  // asks the database
+    filter.states = {model::JobState::releasing};
+    const auto jobs = daemon.jobs(who, filter);
+    EXPECT_TRUE(jobs.ok() && jobs->items.size() == 1);
+    cancel.grace = Duration(0);
+    cancel.wait = 20s;
+    EXPECT_TRUE((co_await daemon.cancel(who, id, cancel))->report);
+  });
+}
+
 // A keeper that was told that the report is on disk holds its attempt's locks until it has exited.
 TEST_F(DaemonTest, WhoComesWhileAKeeperIsLeavingGetsItsDevicesAtOnce) {
   with_daemon([&](Daemon& daemon) -> Task<void> {

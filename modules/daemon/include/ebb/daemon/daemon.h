@@ -98,7 +98,8 @@ class Daemon {
   [[nodiscard]] Result<model::JobList> jobs(const Caller& caller, const JobFilter& filter) const;
   [[nodiscard]] Result<model::Why> why(const Caller& caller, JobId id) const;
   [[nodiscard]] Result<model::Report> report(const Caller& caller, JobId id) const;
-  /// Returns at once, or when the job is released, or after `wait`. An ended job: its report.
+  /// Returns when the stop is on disk, so that no daemon's death takes it back; or, with `wait`, when the job
+  /// is released or that time is over. An ended job: its report.
   [[nodiscard]] Task<Result<Cancelled>> cancel(Caller caller, JobId id, CancelRequest request);
   /// The first `limit` jobs whose ids begin so, by id.
   [[nodiscard]] Result<model::JobList> with_prefix(const Caller& caller, std::string_view prefix,

@@ -75,7 +75,8 @@ class KeeperStarter {
   KeeperStarter& operator=(const KeeperStarter&) = delete;
   ~KeeperStarter() { end_nursery(); }
 
-  /// As start_keeper().
+  /// As start_keeper(). Errc::unavailable where the process that forks died or stood still with the request:
+  /// a keeper, if there was one, has been killed, and what it may have begun is the caller's to end.
   [[nodiscard]] Result<StartedKeeper> start(const LaunchSpec& spec, std::span<const int> locks,
                                             int owner = -1);
   /// The process that forks; 0 before the first start().
