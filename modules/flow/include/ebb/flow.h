@@ -1,0 +1,7 @@
+// Typed dataflow pipelines in one process: everything that a program needs. docs/pipelines.md teaches it.
+#pragma once
+
+#include "ebb/flow/environment.h"
+#include "ebb/flow/pipeline.h"
+#include "ebb/flow/policy.h"
+#include "ebb/flow/stream.h"

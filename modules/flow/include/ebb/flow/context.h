@@ -1,0 +1,65 @@
+#pragma once
+
+#include <stop_token>
+#include <string>
+#include <typeinfo>
+#include <utility>
+
+namespace ebb {
+
+namespace flow {
+class Worker;
+struct Operator;
+}  // namespace flow
+
+/// What a user's function is told of where it runs: the optional second argument of every operator's
+/// function, and the argument of open(). One for each replica of an operator; used on its thread only.
+class Context {
+ public:
+  Context(flow::Worker& worker, const flow::Operator& op, int replica, int replicas)
+      : worker_(&worker), operator_(&op), replica_(replica), replicas_(replicas) {}
+
+  /// The operator's name, as in the report.
+  [[nodiscard]] const std::string& name() const noexcept;
+  /// 0 to replicas() - 1.
+  [[nodiscard]] int replica() const noexcept { return replica_; }
+  [[nodiscard]] int replicas() const noexcept { return replicas_; }
+  /// Requested when the pipeline is to end: sources stop giving records, waits of the user's own should end.
+  [[nodiscard]] std::stop_token stop_token() const noexcept;
+  /// This operator takes no more records: they are dropped and counted from now on, and what it is fed by
+  /// stops when nobody else takes from it.
+  void finish() noexcept { finished_ = true; }
+  [[nodiscard]] bool finished() const noexcept { return finished_; }
+
+  /// The key of the record that is being processed, after key_by(). std::bad_cast where K is not its type,
+  /// or there is none.
+  template <typename K>
+  [[nodiscard]] const K& key() const {
+    if (key_ == nullptr || *key_type_ != typeid(K)) throw std::bad_cast();
+    return *static_cast<const K*>(key_);
+  }
+
+  /// Calls a method of a service on this thread, when one of its slots is free; see services.
+  template <typename Handle, typename Method, typename... A>
+  decltype(auto) call(const Handle& service, Method method, A&&... arguments) {
+    return service.call_from(worker_, method, std::forward<A>(arguments)...);
+  }
+
+  // For the runtime.
+  [[nodiscard]] flow::Worker& worker() noexcept { return *worker_; }
+  template <typename K>
+  void set_key(const K& key) noexcept {
+    key_ = &key;
+    key_type_ = &typeid(K);
+  }
+
+ private:
+  flow::Worker* worker_;
+  const flow::Operator* operator_;
+  int replica_, replicas_;
+  bool finished_ = false;
+  const void* key_ = nullptr;
+  const std::type_info* key_type_ = nullptr;
+};
+
+}  // namespace ebb

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <concepts>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "ebb/flow/options.h"
+#include "ebb/flow/pipeline.h"
+#include "ebb/flow/service.h"
+#include "ebb/flow/stream.h"
+
+namespace ebb {
+
+namespace flow {
+
+/// Gives the records of a vector, one after the other.
+template <typename T>
+class VectorSource {
+ public:
+  explicit VectorSource(std::vector<T> records) : records_(std::move(records)) {}
+  std::optional<T> operator()() {
+    if (next_ == records_.size()) return std::nullopt;
+    return std::move(records_[next_++]);
+  }
+
+ private:
+  std::vector<T> records_;
+  std::size_t next_ = 0;
+};
+
+template <typename F>
+concept SourceFunction =
+    requires(F& f, Context& context, const std::stop_token& stop) { pull(f, context, stop).has_value(); };
+
+}  // namespace flow
+
+/// Where a pipeline is built and run, in this process. One environment is one pipeline: it is submitted once.
+/// One thread builds.
+class LocalEnvironment {
+ public:
+  explicit LocalEnvironment(std::string name);
+  LocalEnvironment(const LocalEnvironment&) = delete;
+  LocalEnvironment& operator=(const LocalEnvironment&) = delete;
+  /// Cancels and joins what still runs.
+  ~LocalEnvironment();
+
+  /// The elements of a range, which is moved or copied into the pipeline.
+  template <std::ranges::input_range Range>
+  auto from_collection(Range&& range) {
+    using T = std::ranges::range_value_t<Range>;
+    if constexpr (std::same_as<std::remove_cvref_t<Range>, std::vector<T>>) {
+      return from(flow::VectorSource<T>(std::forward<Range>(range)));
+    } else {
+      std::vector<T> records;
+      for (auto&& record : range) records.emplace_back(std::forward<decltype(record)>(record));
+      return from(flow::VectorSource<T>(std::move(records)));
+    }
+  }
+  template <typename T>
+  auto from_collection(std::initializer_list<T> records) {
+    return from(flow::VectorSource<T>(std::vector<T>(records)));
+  }
+  /// A finite batch: a range, or a function that gives std::optional<T> and ends with nullopt.
+  template <typename Batch>
+  auto from_batch(Batch&& batch) {
+    if constexpr (std::ranges::input_range<Batch>) {
+      return from_collection(std::forward<Batch>(batch));
+    } else {
+      return from_source(std::forward<Batch>(batch));
+    }
+  }
+  /// Calls the function for record after record until it gives nullopt, or the pipeline is to end. It may
+  /// wait: then it should look at its std::stop_token, which says that nothing more is wanted.
+  template <typename F>
+  auto from_source(F function) {
+    static_assert(flow::SourceFunction<F>,
+                  "ebb: a source needs a function std::optional<T>(), std::optional<T>(std::stop_token) or "
+                  "std::optional<T>(std::stop_token, Context&)");
+    return from(std::move(function));
+  }
+
+  /// A service of class S beside the operators, made from these arguments when the pipeline starts. Its hooks
+  /// are all optional: setup() and start() run before the first record, stop() and cleanup() after the last,
+  /// services that were registered last first.
+  template <typename S, typename... A>
+  ServiceHandle<S> register_service(ServiceSpec spec, A... arguments) {
+    static_assert(std::constructible_from<S, A&&...>,
+                  "ebb: register_service<S>(name, arguments…) needs arguments that S can be made from");
+    auto packed = std::make_shared<std::tuple<A...>>(std::move(arguments)...);
+    return register_service_factory<S>(std::move(spec), [packed] {
+      return std::apply([](A&... unpacked) { return std::make_unique<S>(std::move(unpacked)...); }, *packed);
+    });
+  }
+  template <typename S, typename... A>
+  ServiceHandle<S> register_service(std::string name, A... arguments) {
+    return register_service<S>(service(std::move(name)), std::move(arguments)...);
+  }
+  /// The same, made by a function that gives std::unique_ptr<S>.
+  template <typename S>
+  ServiceHandle<S> register_service_factory(ServiceSpec spec, std::function<std::unique_ptr<S>()> make) {
+    auto cell = std::make_shared<flow::ServiceCell<S>>(std::move(spec), std::move(make));
+    add_service(cell);
+    return ServiceHandle<S>(std::move(cell));
+  }
+
+  /// Starts the pipeline; see SubmitOptions. Throws std::logic_error where the graph is not whole (a stream
+  /// that ends nowhere), PipelineError where it cannot start or, with autostop, where it fails.
+  Pipeline submit(SubmitOptions options = {});
+
+ private:
+  void add_service(std::shared_ptr<flow::ServiceBase> service);
+  template <typename F>
+  auto from(F function) {
+    using Begin = flow::FromSource<F>;
+    using T = typename flow::BeginRecord<Begin>::type;
+    return flow::Chain<false, Begin, T>(*graph_, {{std::move(function), {}, graph_->add("source")}, {}, {}},
+                                        1);
+  }
+
+  std::string name_;
+  std::shared_ptr<flow::Graph> graph_;
+  bool submitted_ = false;
+  std::weak_ptr<flow::Run> run_;
+};
+
+}  // namespace ebb

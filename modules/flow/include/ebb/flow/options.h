@@ -1,0 +1,39 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include "ebb/base/clock.h"
+#include "ebb/flow/report.h"
+
+namespace ebb {
+
+/// Which ends run the cleanup() hooks of services; stop() and destructors always run.
+enum class Cleanup { Always, OnSuccess, Never };
+
+/// What happens when a thread stays in user code, which nothing can end from outside, after everything was
+/// told to end.
+enum class WhenStuck {
+  wait,     ///< waits on, and names the operator every `watchdog`
+  abandon,  ///< leaves the thread behind, with all that it uses; submit() or wait() answers. What it captured
+            ///< by reference must outlive it
+  exit,     ///< the report goes out, then the process ends at once with status 125
+};
+
+struct SubmitOptions {
+  /// submit() waits for the end, stops and cleans the services, and throws PipelineError where it failed.
+  bool autostop = false;
+  /// The longest that drain() and stop() wait before they become a cancel().
+  Duration grace = std::chrono::seconds(30);
+  /// The longest that one service's stop() or cleanup() may take before it counts as stuck.
+  Duration cleanup_timeout = std::chrono::seconds(5);
+  Cleanup cleanup = Cleanup::Always;
+  /// How often an end that takes long says what it waits for, on the standard error.
+  Duration watchdog = std::chrono::seconds(5);
+  /// Called once with the report when the pipeline has ended, on a thread of the pipeline.
+  std::function<void(const PipelineReport&)> on_report = {};
+  /// Unless it is set: exit inside a job of Ebb's, where the keeper ends what is left; else wait.
+  std::optional<WhenStuck> when_stuck = {};
+};
+
+}  // namespace ebb

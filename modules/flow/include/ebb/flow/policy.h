@@ -1,0 +1,31 @@
+#pragma once
+
+#include <chrono>
+#include <utility>
+
+#include "ebb/base/clock.h"
+
+namespace ebb {
+
+// What happens to a record whose function throws: the argument of on_error().
+
+/// The pipeline fails, with the error in its report. What operators do unless told otherwise.
+struct FailPolicy {};
+inline constexpr FailPolicy fail;
+
+/// The record is left out, and counted.
+struct SkipPolicy {};
+inline constexpr SkipPolicy skip;
+
+/// The function is called again with the same record, up to `times` more times, `backoff` after the first
+/// failure and twice as long after each next one; after the last the pipeline fails. Needs a function that
+/// takes `const T&`, or a T that can be copied.
+struct RetryPolicy {
+  int times = 0;
+  Duration backoff{};
+};
+[[nodiscard]] inline RetryPolicy retry(int times, Duration backoff = std::chrono::milliseconds(100)) {
+  return {.times = times, .backoff = backoff};
+}
+
+}  // namespace ebb

@@ -1,0 +1,296 @@
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "ebb/flow/runtime/stage.h"
+
+/// How streams become stages: where a chain begins, the operators that it carries in its type, and what is
+/// made of both when it ends or is cut.
+namespace ebb::flow {
+
+/// Where a chain begins that is fed by other stages: at each of these nodes, over a ring or on their thread.
+template <typename T>
+struct From {
+  std::shared_ptr<Node<T>> node;
+  Spread spread = Spread::round_robin;
+};
+template <typename T>
+struct FromRings {
+  std::vector<From<T>> from;
+};
+template <typename T>
+struct FromNode {
+  std::shared_ptr<Node<T>> node;
+};
+template <typename F, typename P = FailPolicy>
+struct FromSource {
+  F function;
+  P policy{};
+  Operator* op = nullptr;
+};
+
+template <typename Begin>
+inline constexpr bool kBeginsAtRings = false;
+template <typename T>
+inline constexpr bool kBeginsAtRings<FromRings<T>> = true;
+template <typename Begin>
+inline constexpr bool kBeginsAtNode = false;
+template <typename T>
+inline constexpr bool kBeginsAtNode<FromNode<T>> = true;
+
+inline constexpr int kMostReplicas = 1024;
+
+/// Makes the stage of a finished chain, and the edges that feed it.
+template <typename T, typename... Ops, typename F, typename P>
+Stage* place(Graph& graph, FromSource<F, P> begin, std::tuple<Ops...> ops,
+             const std::array<Operator*, sizeof...(Ops)>& infos, int replicas,
+             std::shared_ptr<Node<T>> node) {
+  using Spec = SourceSpec<F, P>;
+  Operator* op = begin.op;
+  auto stage = std::make_unique<FusedStage<Spec, T, Ops...>>(
+      Spec{std::move(begin.function), begin.policy, op}, std::move(ops), infos, std::move(node));
+  stage->operators.push_back(op);
+  return graph.place(std::move(stage), infos, replicas);
+}
+template <typename T, typename... Ops, typename In>
+Stage* place(Graph& graph, FromRings<In> begin, std::tuple<Ops...> ops,
+             const std::array<Operator*, sizeof...(Ops)>& infos, int replicas,
+             std::shared_ptr<Node<T>> node) {
+  auto made = std::make_unique<FusedStage<RingSpec<In>, T, Ops...>>(RingSpec<In>{}, std::move(ops), infos,
+                                                                    std::move(node));
+  auto& spec = made->spec();
+  Stage* stage = graph.place(std::move(made), infos, replicas);
+  for (From<In>& from : begin.from) spec.edges.push_back(graph.connect(*from.node, stage, from.spread));
+  return stage;
+}
+template <typename T, typename... Ops, typename In>
+Stage* place(Graph& graph, FromNode<In> begin, std::tuple<Ops...> ops,
+             const std::array<Operator*, sizeof...(Ops)>& infos, int replicas,
+             std::shared_ptr<Node<T>> node) {
+  auto made = std::make_unique<FusedStage<InlineSpec<In>, T, Ops...>>(InlineSpec<In>{}, std::move(ops), infos,
+                                                                      std::move(node));
+  auto& spec = made->spec();
+  made->is_inline = true;
+  Stage* stage = graph.place(std::move(made), infos, replicas);
+  spec.edge = graph.connect(*begin.node, stage, Spread::round_robin);
+  return stage;
+}
+
+template <typename Begin>
+struct BeginRecord;
+template <typename T>
+struct BeginRecord<FromRings<T>> {
+  using type = T;
+};
+template <typename T>
+struct BeginRecord<FromNode<T>> {
+  using type = T;
+};
+template <typename F, typename P>
+struct BeginRecord<FromSource<F, P>> {
+  using type = typename SourceHead<F, P>::Record;
+};
+
+/// What goes into the last of these operators, when In goes into the first.
+template <typename In, typename Op, typename... Ops>
+struct IntoLast {
+  using type = typename IntoLast<typename Op::template Out<In>, Ops...>::type;
+};
+template <typename In, typename Op>
+struct IntoLast<In, Op> {
+  using type = In;
+};
+
+/// Operators whose policy is a part of their type.
+template <template <typename, typename> typename Op, typename F, typename P, typename Q>
+Op<F, Q> with_policy(Op<F, P> op, Q policy) {
+  return {std::move(op.function), policy};
+}
+template <typename U, typename F, typename P, typename Q>
+FlatMap<U, F, Q> with_policy(FlatMap<U, F, P> op, Q policy) {
+  return {std::move(op.function), policy};
+}
+template <typename K, typename V, typename F, typename P, typename Q>
+Fold<K, V, F, Q> with_policy(Fold<K, V, F, P> op, Q policy) {
+  return {std::move(op.function), std::move(op.initial), policy};
+}
+template <bool kRunning, typename K, typename T, typename F, typename P, typename Q>
+Combine<kRunning, K, T, F, Q> with_policy(Combine<kRunning, K, T, F, P> op, Q policy) {
+  return {std::move(op.function), policy};
+}
+
+template <bool kParallel, typename Begin, typename T, typename... Ops>
+class Chain;
+template <bool kParallel, typename Begin, typename... Ops>
+class Ending;
+/// What a chain is whose last operator gives U.
+template <bool kParallel, typename Begin, typename U, typename... Ops>
+struct ChainTo {
+  using type = Chain<kParallel, Begin, U, Ops...>;
+};
+template <bool kParallel, typename Begin, typename... Ops>
+struct ChainTo<kParallel, Begin, void, Ops...> {
+  using type = Ending<kParallel, Begin, Ops...>;
+};
+
+/// A chain that is being built: its beginning, its operators, and in how many replicas it will run. What is
+/// built on it takes its parts away.
+template <bool kParallel, typename Begin, typename T, typename... Ops>
+class Building {
+ public:
+  static constexpr std::size_t kOps = sizeof...(Ops);
+  using Infos = std::array<Operator*, kOps>;
+  template <typename U, typename... More>
+  using To = typename ChainTo<kParallel, Begin, U, Ops..., More...>::type;
+  struct Parts {
+    Begin begin;
+    std::tuple<Ops...> ops;
+    Infos infos;
+  };
+
+  Building(Graph& graph, Parts parts, int replicas)
+      : graph_(&graph), parts_(std::move(parts)), replicas_(replicas) {}
+  Building(Building&& other) noexcept
+      : graph_(other.graph_), parts_(std::move(other.parts_)), replicas_(other.replicas_) {
+    other.parts_.reset();
+  }
+  Building& operator=(Building&&) = delete;
+  Building(const Building&) = delete;
+  Building& operator=(const Building&) = delete;
+  ~Building() = default;
+
+  [[nodiscard]] Graph& graph() const noexcept { return *graph_; }
+  [[nodiscard]] int replicas() const noexcept { return replicas_; }
+  [[nodiscard]] bool used() const noexcept { return !parts_; }
+
+  Parts take_parts() {
+    if (!parts_) {
+      throw std::logic_error(
+          "ebb: this stream was used already; name it as 'ebb::DataStream s = …' to use it several times");
+    }
+    Parts parts = std::move(*parts_);
+    parts_.reset();
+    return parts;
+  }
+
+  void set_name(std::string name) {
+    if (!parts_) throw std::logic_error("ebb: name() must follow the operator at once");
+    if constexpr (kOps > 0) {
+      parts_->infos.back()->name = std::move(name);
+    } else if constexpr (kBeginsAtRings<Begin>) {  // key_by() and the like, whose stage is there already
+      parts_->begin.from.front().node->producer->operators.back()->name = std::move(name);
+    } else {
+      static_assert(requires { parts_->begin.op; }, "ebb: name() belongs behind a source or an operator");
+      parts_->begin.op->name = std::move(name);
+    }
+  }
+
+  /// One operator more.
+  template <typename Op>
+  auto then(Op op) {
+    using U = typename Op::template Out<T>;
+    Parts parts = take_parts();
+    std::array<Operator*, kOps + 1> infos{};
+    std::copy(parts.infos.begin(), parts.infos.end(), infos.begin());
+    infos.back() = graph_->add(Op::kKind);
+    using Next = To<U, Op>;
+    return Next(
+        *graph_,
+        {std::move(parts.begin), std::tuple_cat(std::move(parts.ops), std::tuple<Op>(std::move(op))), infos},
+        replicas_);
+  }
+
+  /// Its last operator with another policy.
+  template <typename P>
+  auto with(P policy) {
+    Parts parts = take_parts();
+    if constexpr (kOps == 0) {
+      static_assert(
+          requires { parts.begin.function; }, "ebb: on_error() belongs behind a source or an operator");
+      using F = decltype(parts.begin.function);
+      return Chain<kParallel, FromSource<F, P>, T>(
+          *graph_, {{std::move(parts.begin.function), policy, parts.begin.op}, {}, {}}, replicas_);
+    } else {
+      return [&]<std::size_t... I>(std::index_sequence<I...>) {
+        auto last = with_policy(std::move(std::get<kOps - 1>(parts.ops)), policy);
+        using Next = typename ChainTo<kParallel, Begin, T, std::tuple_element_t<I, std::tuple<Ops...>>...,
+                                      decltype(last)>::type;
+        return Next(
+            *graph_,
+            {std::move(parts.begin), {std::move(std::get<I>(parts.ops))..., std::move(last)}, parts.infos},
+            replicas_);
+      }(std::make_index_sequence<kOps - 1>());
+    }
+  }
+
+  /// What has been built becomes a stage; what gives its records is the result.
+  std::shared_ptr<Node<T>> finish() {
+    if constexpr (kOps == 0 && kBeginsAtNode<Begin>) {
+      return take_parts().begin.node;
+    } else if constexpr (kOps == 0 && kBeginsAtRings<Begin>) {
+      return then(Pass{}).finish();
+    } else {
+      auto node = std::make_shared<Node<T>>();
+      Parts parts = take_parts();
+      node->producer = place<T, Ops...>(*graph_, std::move(parts.begin), std::move(parts.ops), parts.infos,
+                                        replicas_, node);
+      return node;
+    }
+  }
+  /// A chain that goes on from here on other threads.
+  auto cut(int replicas, Spread spread = Spread::round_robin) {
+    FromRings<T> begin;
+    begin.from.push_back({finish(), spread});
+    return Chain<true, FromRings<T>, T>(*graph_, {std::move(begin), {}, {}}, replicas);
+  }
+  auto with_replicas(int replicas) {
+    check(replicas);
+    using Same = typename ChainTo<true, Begin, T, Ops...>::type;
+    return Same(*graph_, take_parts(), replicas);
+  }
+  /// Its last operator on threads of its own, as many as that.
+  auto split(int replicas) {
+    check(replicas);
+    using Last = std::tuple_element_t<kOps - 1, std::tuple<Ops...>>;
+    static_assert(std::copy_constructible<Last>,
+                  "ebb: parallelism(n) needs a function that can be copied, for each replica gets its own");
+    if constexpr (kOps == 1 && kBeginsAtRings<Begin>) {
+      return with_replicas(replicas);  // it stands behind a boundary already
+    } else {
+      Parts parts = take_parts();
+      return [&]<std::size_t... I>(std::index_sequence<I...>) {
+        using In = typename IntoLast<typename BeginRecord<Begin>::type, Ops...>::type;
+        Building<kParallel, Begin, In, std::tuple_element_t<I, std::tuple<Ops...>>...> before(
+            *graph_, {std::move(parts.begin), {std::move(std::get<I>(parts.ops))...}, {parts.infos[I]...}},
+            replicas_);
+        using Next = typename ChainTo<true, FromRings<In>, T, Last>::type;
+        return Next(*graph_,
+                    {before.cut(replicas).take_parts().begin,
+                     {std::move(std::get<kOps - 1>(parts.ops))},
+                     {parts.infos[kOps - 1]}},
+                    replicas);
+      }(std::make_index_sequence<kOps - 1>());
+    }
+  }
+
+ private:
+  static void check(int replicas) {
+    if (replicas < 1 || replicas > kMostReplicas) {
+      throw std::invalid_argument("ebb: parallelism(n) takes 1 to " + std::to_string(kMostReplicas));
+    }
+  }
+
+  Graph* graph_;
+  std::optional<Parts> parts_;  // until they are taken
+  int replicas_;
+};
+
+}  // namespace ebb::flow

@@ -1,0 +1,104 @@
+#pragma once
+
+#include <concepts>
+#include <exception>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+#include "ebb/flow/context.h"
+#include "ebb/flow/policy.h"
+#include "ebb/flow/runtime/graph.h"
+
+namespace ebb::flow {
+
+// A user's function takes its arguments, or its arguments and then a Context&.
+
+template <typename F, typename... A>
+concept TakesContext = std::invocable<F&, A..., Context&> && !std::invocable<F&, A...>;
+template <typename F, typename... A>
+concept Takes = std::invocable<F&, A...> || std::invocable<F&, A..., Context&>;
+
+template <typename F, typename... A>
+decltype(auto) call(F& function, Context& context, A&&... arguments) {
+  if constexpr (TakesContext<F, A...>) {
+    return std::invoke(function, std::forward<A>(arguments)..., context);
+  } else {
+    return std::invoke(function, std::forward<A>(arguments)...);
+  }
+}
+template <typename F, typename... A>
+using ResultOf = decltype(call(std::declval<F&>(), std::declval<Context&>(), std::declval<A>()...));
+
+/// What a loop over records and its cold paths share; one for each replica.
+struct Loop {
+  Worker& worker;
+  /// No further record is to be taken: an operator has failed, has finished, or nobody wants what comes out.
+  bool stopped = false;
+};
+
+/// The user's function threw what is being handled now, and its policy gives up: the run fails.
+[[gnu::cold]] void give_up(Slot& slot, Loop& loop) noexcept;
+/// Waits before try number `tries`; false when the run was halted meanwhile.
+[[gnu::cold]] bool back_off(const RetryPolicy& policy, int tries, const Slot& slot, Loop& loop);
+
+[[gnu::cold]] inline bool recover(const FailPolicy&, Slot& slot, Loop& loop, auto&&, const auto&) {
+  give_up(slot, loop);
+  return false;
+}
+[[gnu::cold]] inline bool recover(const SkipPolicy&, Slot& slot, Loop&, auto&&, const auto&) {
+  Counts::add(slot.counts.skipped, 1);
+  return false;
+}
+[[gnu::cold]] inline bool recover(const RetryPolicy& policy, Slot& slot, Loop& loop, auto&& body,
+                                  const auto&) {
+  std::exception_ptr last = std::current_exception();
+  for (int tries = 1; tries <= policy.times && back_off(policy, tries, slot, loop); ++tries) {
+    try {
+      body();
+      return true;
+    } catch (...) {
+      last = std::current_exception();
+    }
+  }
+  try {
+    std::rethrow_exception(last);
+  } catch (...) {
+    give_up(slot, loop);
+  }
+  return false;
+}
+
+/// Calls `body`, which calls one function of the user's for `record` and nothing else; what it throws is
+/// dealt with by the operator's policy. True when the function has done its work. What follows the operator
+/// is called outside, so that no error unwinds through another function of the user's.
+template <typename Policy, typename Record>
+[[gnu::always_inline]] inline bool guarded(Policy& policy, Slot& slot, Loop& loop, const Record& record,
+                                           auto&& body) {
+  loop.worker.at = slot.of;
+  try {
+    body();
+    return true;
+  } catch (...) {
+    return recover(policy, slot, loop, body, record);
+  }
+}
+
+/// Policies that need the record again after its function has thrown.
+template <typename Policy>
+inline constexpr bool kKeepsRecord = !std::same_as<Policy, FailPolicy> && !std::same_as<Policy, SkipPolicy>;
+
+/// The record as its function gets it: for good, or, where the policy may need it again, to look at or as a
+/// copy.
+template <typename Policy, typename F, typename T>
+decltype(auto) lend(T& record) {
+  if constexpr (!kKeepsRecord<Policy>) {
+    return std::move(record);
+  } else if constexpr (Takes<F, const T&>) {
+    return std::as_const(record);
+  } else {
+    return T(std::as_const(record));
+  }
+}
+
+}  // namespace ebb::flow

@@ -1,0 +1,170 @@
+#pragma once
+
+#include <algorithm>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "ebb/flow/runtime/fused.h"
+
+/// Where a stage's records come from: a source of the user's, the rings from other stages, or the stage
+/// before it on the same thread.
+namespace ebb::flow {
+
+/// A source's function may take a std::stop_token, a Context&, both or nothing.
+template <typename F>
+decltype(auto) pull(F& function, Context& context, const std::stop_token& stop) {
+  if constexpr (std::invocable<F&>) {
+    return function();
+  } else if constexpr (std::invocable<F&, const std::stop_token&>) {
+    return function(stop);
+  } else if constexpr (std::invocable<F&, Context&>) {
+    return function(context);
+  } else {
+    return function(stop, context);
+  }
+}
+
+/// Calls a function of the user's that gives an optional<T>, or nothing when there is no more.
+template <typename F, typename Policy = FailPolicy>
+class SourceHead {
+ public:
+  using Interface = Replica;
+  using Record = typename std::remove_cvref_t<decltype(pull(std::declval<F&>(), std::declval<Context&>(),
+                                                            std::stop_token()))>::value_type;
+
+  SourceHead(F function, Policy policy, Slot& slot, Worker& worker)
+      : function_(std::move(function)), policy_(policy), slot_(&slot), worker_(&worker) {}
+
+  void open() { open_function(function_, slot_->context); }
+  template <typename Emit>
+  Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
+    if (worker_->stop_requested()) return Replica::Step::ended;
+    Hot hot;
+    bool more = true;
+    const std::stop_token stop = worker_->stop_token();
+    for (std::size_t count = 0; more && count < limit && !loop.stopped; ++count) {
+      // Guarded like any other function; what it gives is its own, so that a retry calls it once more.
+      std::optional<Record> record;
+      ++hot.in;
+      if (!guarded(policy_, *slot_, loop, kNothing,
+                   [&] { record = pull(function_, slot_->context, stop); })) {
+        continue;
+      }
+      if (!record) {
+        --hot.in;
+        more = false;
+      } else {
+        ++hot.processed;
+        ++hot.emitted;
+        emit(std::move(*record));
+      }
+    }
+    Counts::add(slot_->counts.in, hot.in);
+    Counts::add(slot_->counts.processed, hot.processed);
+    Counts::add(slot_->counts.emitted, hot.emitted);
+    return more ? Replica::Step::worked : Replica::Step::ended;
+  }
+  [[nodiscard]] bool ready() const noexcept { return true; }
+  void end(Discard) noexcept {}
+  void close() noexcept {
+    try {
+      close_function(function_);
+    } catch (...) {
+      worker_->run().fail(slot_->of->name, std::current_exception());
+    }
+  }
+
+ private:
+  static constexpr int kNothing = 0;
+  F function_;
+  Policy policy_;
+  Slot* slot_;
+  Worker* worker_;
+};
+
+/// Takes from rings: of one or several edges, each with one ring for each replica that produces into it.
+/// Rings of `first` are emptied before the others are looked at.
+template <typename T>
+class RingHead {
+ public:
+  using Interface = Replica;
+
+  struct Input {
+    Edge<T>* edge;
+    std::size_t producer;
+    std::size_t consumer;
+    Ring<T>* ring;
+  };
+  explicit RingHead(std::vector<Input> inputs) : inputs_(std::move(inputs)) {}
+
+  void open() {}
+  template <typename Emit>
+  Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
+    for (std::size_t tries = 0; tries < inputs_.size();) {
+      if (next_ >= inputs_.size()) next_ = 0;
+      Ring<T>& ring = *inputs_[next_].ring;
+      // No more than a part of it, so that its producer goes on while this part is worked on.
+      const std::span<T> records = ring.front(std::min(limit, std::max<std::size_t>(ring.capacity() / 4, 1)));
+      if (!records.empty()) {
+        std::size_t taken = 0;
+        while (taken < records.size() && !loop.stopped) emit(std::move(records[taken++]));
+        ring.pop(taken);
+        ++next_;
+        return Replica::Step::worked;
+      }
+      if (ring.ended()) {
+        inputs_.erase(inputs_.begin() + static_cast<std::ptrdiff_t>(next_));
+      } else {
+        ++next_;
+        ++tries;
+      }
+    }
+    return inputs_.empty() ? Replica::Step::ended : Replica::Step::idle;
+  }
+  [[nodiscard]] bool ready() const noexcept {
+    return std::any_of(inputs_.begin(), inputs_.end(),
+                       [](const Input& input) { return !input.ring->empty() || input.ring->ended(); });
+  }
+  void end(Discard reason) noexcept {
+    for (const Input& input : inputs_) {
+      if (!input.ring->ended()) input.edge->abandon(input.producer, input.consumer, reason);
+    }
+    inputs_.clear();
+  }
+  void close() noexcept {}
+
+ private:
+  std::vector<Input> inputs_;
+  std::size_t next_ = 0;
+};
+
+/// Is handed records by the stage before it.
+template <typename T>
+class InlineHead {
+ public:
+  using Interface = Consumer<T>;
+
+  InlineHead(Edge<T>& edge, std::size_t producer) : edge_(&edge), producer_(producer) {}
+
+  void open() {}
+  /// Of these records.
+  template <typename Emit>
+  void consume(std::span<T> records, Loop& loop, Emit&& emit) {
+    std::size_t taken = 0;
+    while (taken < records.size() && !loop.stopped) emit(std::move(records[taken++]));
+    edge_->count_inline(producer_, taken);
+    if (taken == records.size()) return;
+    const RunState& run = loop.worker.run();
+    edge_->count_dropped(producer_, run.halted() ? run.discard() : Discard::consumer_ended,
+                         records.size() - taken);
+  }
+  void end(Discard) noexcept {}
+  void close() noexcept {}
+
+ private:
+  Edge<T>* edge_;
+  std::size_t producer_;
+};
+
+}  // namespace ebb::flow

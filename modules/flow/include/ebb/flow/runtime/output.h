@@ -1,0 +1,286 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "ebb/flow/runtime/graph.h"
+#include "ebb/flow/runtime/ring.h"
+
+namespace ebb::flow {
+
+/// Which of the consuming replicas gets a record.
+enum class Spread : std::uint8_t {
+  round_robin,  ///< one after the other, those that are full left out
+  in_turn,      ///< strictly one after the other
+  by_hash,      ///< by the record's `hash`
+  broadcast,    ///< all of them
+};
+
+template <typename T>
+concept Hashed = requires(const T& record) {
+  { record.hash } -> std::convertible_to<std::uint64_t>;
+};
+
+/// A stage that runs on the thread of the one before it: it is handed records instead of taking them.
+template <typename T>
+class Consumer : public Replica {
+ public:
+  /// Moves from the records.
+  virtual void consume(std::span<T> records) = 0;
+  /// It takes no more records.
+  [[nodiscard]] virtual bool done() const noexcept = 0;
+};
+
+/// An edge whose records are of type T.
+template <typename T>
+class Edge final : public EdgeBase {
+ public:
+  Edge(Stage* producer, Stage* consumer, Spread spread) : EdgeBase(producer, consumer), spread_(spread) {}
+
+  void connect(std::span<Worker* const> producers, std::span<Worker* const> consumers) override {
+    producers_ = producers.size();
+    consumers_ = consumers.size();
+    dropped_ = std::vector<Dropped>(producers_);
+    if (consumer()->is_inline) return;
+    for (Worker* producer : producers) {
+      for (Worker* taker : consumers) {
+        rings_.push_back(
+            std::make_unique<Ring<T>>(Ring<T>::default_capacity(), producer->parker(), taker->parker()));
+        producer->add_consumer();
+        producers_of_.push_back(producer);
+      }
+    }
+  }
+
+  [[nodiscard]] Spread spread() const noexcept { return spread_; }
+  /// From this producing replica to this consuming one.
+  [[nodiscard]] Ring<T>& ring(std::size_t producer, std::size_t consumer) {
+    return *rings_[producer * consumers_ + consumer];
+  }
+  [[nodiscard]] std::size_t producers() const noexcept { return producers_; }
+  [[nodiscard]] std::size_t consumers() const noexcept { return consumers_; }
+  /// The consumer takes nothing any more, for this reason.
+  void abandon(std::size_t producer, std::size_t consumer, Discard reason) noexcept {
+    const std::size_t at = producer * consumers_ + consumer;
+    rings_[at]->abandon(reason);
+    producers_of_[at]->lose_consumer();
+  }
+  void count_dropped(std::size_t producer, Discard reason, std::uint64_t count) noexcept {
+    Counts::add(dropped_[producer].by_reason[static_cast<std::size_t>(reason)], count);
+  }
+  /// Handed to a consumer that runs inline, and taken by it.
+  void count_inline(std::size_t producer, std::uint64_t count) noexcept {
+    Counts::add(dropped_[producer].taken, count);
+  }
+
+  [[nodiscard]] Traffic traffic() const override {
+    Traffic sum;
+    for (const auto& ring_of : rings_) {
+      const Ring<T>& ring = *ring_of;
+      sum.sent += ring.sent();
+      sum.received += ring.taken();
+      sum.most = std::max(sum.most, ring.most());
+      sum.capacity = ring.capacity();
+      if (ring.abandoned()) {
+        sum.discarded[static_cast<std::size_t>(ring.reason())] += ring.sent() - ring.taken();
+      }
+    }
+    for (const Dropped& dropped : dropped_) {
+      for (std::size_t reason = 0; reason < kDiscards; ++reason) {
+        const std::uint64_t count = dropped.by_reason[reason].load(std::memory_order_relaxed);
+        sum.sent += count;
+        sum.discarded[reason] += count;
+      }
+      const std::uint64_t taken = dropped.taken.load(std::memory_order_relaxed);
+      sum.sent += taken;
+      sum.received += taken;
+    }
+    return sum;
+  }
+
+ private:
+  // One cache line for each producing replica.
+  struct alignas(kCacheLine) Dropped {
+    std::array<std::atomic<std::uint64_t>, kDiscards> by_reason{};
+    std::atomic<std::uint64_t> taken{0};
+  };
+
+  Spread spread_;
+  std::size_t producers_ = 0, consumers_ = 0;
+  std::vector<std::unique_ptr<Ring<T>>> rings_;
+  std::vector<Worker*> producers_of_;
+  std::vector<Dropped> dropped_;
+};
+
+/// Where one replica's records go: to every stage that its stream leads to. One thread.
+template <typename T>
+class Output {
+ public:
+  Output(Worker& worker, std::size_t replica)
+      : worker_(&worker), replica_(replica), gathers_(worker.is_source() ? 1 : kGathered) {}
+
+  /// All that follows it in the graph; before the first record.
+  void add(Edge<T>& edge) {
+    Way way{.edge = &edge, .rings = {}, .next = replica_, .behind = nullptr, .lost = 0};
+    for (std::size_t consumer = 0; consumer < edge.consumers(); ++consumer) {
+      way.rings.push_back(&edge.ring(replica_, consumer));
+    }
+    ways_.push_back(std::move(way));
+    only_ = ways_.size() == 1 && ways_[0].rings.size() == 1 ? ways_[0].rings[0] : nullptr;
+  }
+  /// A stage that runs on this thread; not owned.
+  void add_inline(Edge<T>& edge, Consumer<T>& consumer) {
+    ways_.push_back({.edge = &edge, .rings = {}, .next = 0, .behind = &consumer, .lost = 0});
+    only_ = nullptr;
+  }
+
+  void operator()(T&& record) {
+    if (only_ != nullptr && only_->has_room() && !only_->abandoned()) [[likely]] {
+      only_->push(std::move(record));
+    } else {
+      hand_on(std::move(record));
+    }
+  }
+  /// Hands what was gathered for stages on this thread to them. At the borders of batches.
+  void flush() {
+    if (gathered_.empty()) return;
+    for (std::size_t at = 0; at < ways_.size(); ++at) {
+      if (ways_[at].behind != nullptr) hand_on_gathered(ways_[at], is_last_inline(at));
+    }
+    gathered_.clear();
+  }
+  /// Nobody takes anything any more.
+  [[nodiscard]] bool unwanted() const noexcept { return lost_ways_ == ways_.size() && !ways_.empty(); }
+  /// A record that was emitted but goes nowhere.
+  void drop(Discard reason) noexcept {
+    for (const Way& way : ways_) way.edge->count_dropped(replica_, reason, 1);
+  }
+  void close() noexcept {
+    for (const Way& way : ways_) {
+      for (Ring<T>* ring : way.rings) ring->close();
+    }
+  }
+
+ private:
+  struct Way {
+    Edge<T>* edge;
+    std::vector<Ring<T>*> rings;
+    std::size_t next;     // the replica whose turn it is
+    Consumer<T>* behind;  // on this thread; then there are no rings
+    std::size_t lost;     // rings whose consumer is known to take nothing any more
+  };
+  static constexpr std::size_t kGathered = std::clamp<std::size_t>(64 * 1024 / sizeof(T), 1, 1024);
+
+  [[gnu::noinline]] void hand_on(T&& record) {
+    bool gather = false;
+    for (std::size_t at = 0; at < ways_.size(); ++at) {
+      Way& way = ways_[at];
+      if (way.behind != nullptr) {
+        gather = true;
+      } else if (at + 1 == ways_.size() && !gather) {
+        send(way, std::move(record));
+      } else if constexpr (std::copy_constructible<T>) {
+        send(way, T(std::as_const(record)));
+      }
+    }
+    if (!gather) return;
+    gathered_.push_back(std::move(record));
+    if (gathered_.size() >= gathers_) flush();
+  }
+
+  void send(Way& way, T&& record) {
+    if (way.rings.size() == 1) return put(way, 0, std::move(record));
+    switch (way.edge->spread()) {
+      case Spread::by_hash:
+        if constexpr (Hashed<T>) put(way, record.hash % way.rings.size(), std::move(record));
+        return;
+      case Spread::in_turn:
+        way.next = (way.next + 1) % way.rings.size();
+        return put(way, way.next, std::move(record));
+      case Spread::round_robin:
+        return put(way, free_one(way), std::move(record));
+      case Spread::broadcast:
+        if constexpr (std::copy_constructible<T>) {
+          for (std::size_t to = 0; to + 1 < way.rings.size(); ++to) put(way, to, T(std::as_const(record)));
+        }
+        return put(way, way.rings.size() - 1, std::move(record));
+    }
+  }
+  // The next replica that has room and takes records; where none has, the first that gets it.
+  std::size_t free_one(Way& way) {
+    const auto find = [&] {
+      for (std::size_t tries = 0; tries < way.rings.size(); ++tries) {
+        way.next = (way.next + 1) % way.rings.size();
+        Ring<T>& ring = *way.rings[way.next];
+        if (ring.has_room() && !ring.abandoned()) return true;
+      }
+      return std::all_of(way.rings.begin(), way.rings.end(), [](Ring<T>* ring) { return ring->abandoned(); });
+    };
+    if (!find()) worker_->wait(Doing::blocked, &way.edge->consumer()->operators.front()->name, find);
+    return way.next;
+  }
+
+  void put(Way& way, std::size_t to, T&& record) {
+    Ring<T>& ring = *way.rings[to];
+    if (!ring.has_room() && !ring.abandoned()) {
+      worker_->wait(Doing::blocked, &way.edge->consumer()->operators.front()->name,
+                    [&] { return ring.roomy(); });
+    }
+    if (ring.abandoned()) {
+      way.edge->count_dropped(replica_, ring.reason(), 1);
+      note_lost(way);
+    } else if (!ring.has_room()) {  // the run was halted meanwhile
+      way.edge->count_dropped(replica_, worker_->run().discard(), 1);
+    } else {
+      ring.push(std::move(record));
+    }
+  }
+  void note_lost(Way& way) {
+    const auto lost = static_cast<std::size_t>(
+        std::count_if(way.rings.begin(), way.rings.end(), [](Ring<T>* ring) { return ring->abandoned(); }));
+    if (way.lost < way.rings.size() && lost == way.rings.size()) ++lost_ways_;
+    way.lost = lost;
+  }
+
+  [[nodiscard]] bool is_last_inline(std::size_t at) const {
+    return std::none_of(ways_.begin() + static_cast<std::ptrdiff_t>(at) + 1, ways_.end(),
+                        [](const Way& way) { return way.behind != nullptr; });
+  }
+  void hand_on_gathered(Way& way, bool last) {
+    if (way.behind->done()) {
+      way.edge->count_dropped(replica_, Discard::consumer_ended, gathered_.size());
+      return;
+    }
+    if (last) {
+      way.behind->consume(gathered_);
+    } else if constexpr (std::copy_constructible<T>) {
+      std::vector<T> copy = gathered_;
+      way.behind->consume(copy);
+    }
+    if (way.behind->done()) ++lost_ways_;
+  }
+
+  Worker* worker_;
+  std::size_t replica_;
+  Ring<T>* only_ = nullptr;
+  std::vector<Way> ways_;
+  std::size_t lost_ways_ = 0;
+  // Not more than one behind a source, which may wait for its next record with the last one in here.
+  std::size_t gathers_;
+  std::vector<T> gathered_;
+};
+
+/// The end of a chain that nothing follows.
+struct NoOutput {
+  void flush() {}
+  void drop(Discard) noexcept {}
+  [[nodiscard]] bool unwanted() const noexcept { return false; }
+  void close() noexcept {}
+};
+
+}  // namespace ebb::flow

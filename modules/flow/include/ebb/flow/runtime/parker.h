@@ -1,0 +1,88 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+
+#include "ebb/base/clock.h"
+
+namespace ebb::flow {
+
+/// Orders what this thread has stored before what it loads next, as seen by a thread that passes through
+/// heavy_fence(). It costs nothing where the kernel has membarrier(2), else a full fence: the side that runs
+/// for every record takes this one, the side that is about to sleep takes the other.
+/// (The idea is that of asymmetric fences in folly and liburcu.)
+extern const bool kHasMembarrier;
+inline void light_fence() noexcept {
+  if (kHasMembarrier) {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  } else {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
+}
+void heavy_fence() noexcept;
+
+/// Whether threads may spin for a moment before they sleep; while there are more busy threads than cores they
+/// must not, since they would keep the thread that they wait for from running.
+void allow_spinning(bool allowed) noexcept;
+
+/// What one thread sleeps on, whatever it waits for: its owner waits until a condition holds, and everybody
+/// who changes what the condition looks at wakes it afterwards.
+///
+/// A waker must make its change, pass through light_fence(), and then wake() if sleeping(); the condition
+/// must read that change. Nothing is lost then, and a waker whose thread is awake pays for one load.
+class Parker {
+ public:
+  /// Returns when `ready()` holds. Only the owner.
+  template <typename Ready>
+  void wait(Ready&& ready) {
+    if (ready() || spin(ready)) return;
+    while (true) {
+      prepare();
+      if (ready()) break;
+      sleep(std::nullopt);
+      if (ready()) break;
+    }
+    state_.store(kAwake, std::memory_order_relaxed);
+  }
+  /// The same until `deadline`; whether the condition held.
+  template <typename Ready>
+  [[nodiscard]] bool wait_until(BootTime deadline, Ready&& ready) {
+    bool held = ready();
+    while (!held && BootClock::now() < deadline) {
+      prepare();
+      held = ready();
+      if (!held) sleep(deadline);
+      held = ready();
+    }
+    state_.store(kAwake, std::memory_order_relaxed);
+    return held;
+  }
+
+  [[nodiscard]] bool sleeping() const noexcept { return state_.load(std::memory_order_relaxed) == kAsleep; }
+  /// Any thread.
+  void wake() noexcept;
+
+ private:
+  enum : std::uint32_t { kAwake, kAsleep };
+
+  template <typename Ready>
+  static bool spin(Ready&& ready) {
+    for (int rounds = spin_rounds(); rounds > 0; --rounds) {
+      pause();
+      if (ready()) return true;
+    }
+    return false;
+  }
+  static int spin_rounds() noexcept;
+  static void pause() noexcept;
+  void prepare() noexcept {
+    state_.store(kAsleep, std::memory_order_relaxed);
+    heavy_fence();
+  }
+  void sleep(std::optional<BootTime> deadline) noexcept;
+
+  std::atomic<std::uint32_t> state_{kAwake};
+};
+
+}  // namespace ebb::flow

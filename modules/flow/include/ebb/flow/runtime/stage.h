@@ -1,0 +1,123 @@
+#pragma once
+
+#include <concepts>
+#include <memory>
+#include <stdexcept>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "ebb/flow/runtime/heads.h"
+
+/// Stages as a graph holds them before and between runs: what their replicas are made from.
+namespace ebb::flow {
+
+/// What a stream leads to: shared by the stage that gives its records and by the streams that are built on
+/// it.
+template <typename T>
+struct Node {
+  Stage* producer = nullptr;
+  std::vector<Edge<T>*> edges;
+};
+
+// What a head is made from, for each replica.
+
+template <typename F, typename Policy>
+struct SourceSpec {
+  using Head = SourceHead<F, Policy>;
+  F function;
+  Policy policy;
+  Operator* op;
+
+  Head make(int number, int replicas, Worker& worker) {
+    op->slots.push_back(std::make_unique<Slot>(worker, *op, number, replicas));
+    return Head(std::move(function), policy, *op->slots.back(), worker);
+  }
+};
+
+template <typename T>
+struct RingSpec {
+  using Head = RingHead<T>;
+  std::vector<Edge<T>*> edges;
+
+  Head make(int number, int, Worker&) {
+    std::vector<typename Head::Input> inputs;
+    for (Edge<T>* edge : edges) {
+      for (std::size_t producer = 0; producer < edge->producers(); ++producer) {
+        const auto consumer = static_cast<std::size_t>(number);
+        inputs.push_back({edge, producer, consumer, &edge->ring(producer, consumer)});
+      }
+    }
+    return Head(std::move(inputs));
+  }
+};
+
+template <typename T>
+struct InlineSpec {
+  using Head = InlineHead<T>;
+  Edge<T>* edge = nullptr;
+
+  Head make(int number, int, Worker&) { return Head(*edge, static_cast<std::size_t>(number)); }
+};
+
+/// Each replica has its own copy of an operator; one that cannot be copied has one replica.
+template <typename Op>
+Op own_copy(Op& op, bool last) {
+  if constexpr (std::copy_constructible<Op>) {
+    if (!last) return Op(std::as_const(op));
+  }
+  return std::move(op);
+}
+
+/// A chain of operators behind a head; T is what comes out, void behind a sink.
+template <typename Spec, typename T, typename... Ops>
+class FusedStage final : public Stage {
+ public:
+  FusedStage(Spec spec, std::tuple<Ops...> ops, std::array<Operator*, sizeof...(Ops)> infos,
+             std::shared_ptr<Node<T>> node)
+      : spec_(std::move(spec)), ops_(std::move(ops)), infos_(infos), node_(std::move(node)) {
+    ends = std::is_void_v<T>;
+  }
+
+  [[nodiscard]] Spec& spec() noexcept { return spec_; }
+
+  [[nodiscard]] std::unique_ptr<Replica> make(int number, Worker& worker) override {
+    const bool last = number + 1 == replicas;
+    auto head = spec_.make(number, replicas, worker);
+    std::array<Slot*, sizeof...(Ops)> slots{};
+    for (std::size_t i = 0; i < infos_.size(); ++i) {
+      infos_[i]->slots.push_back(std::make_unique<Slot>(worker, *infos_[i], number, replicas));
+      slots[i] = infos_[i]->slots.back().get();
+    }
+    auto ops = std::apply([&](auto&... op) { return std::tuple<Ops...>{own_copy(op, last)...}; }, ops_);
+    using Made = FusedReplica<typename Spec::Head, T, Ops...>;
+    return std::make_unique<Made>(std::move(head), std::move(ops), slots, worker, outlet(number, worker));
+  }
+
+ private:
+  Outlet<T> outlet(int number, Worker& worker) {
+    if constexpr (std::is_void_v<T>) {
+      return {};
+    } else {
+      Outlet<T> outlet{.output = Output<T>(worker, static_cast<std::size_t>(number)), .inlined = {}};
+      for (Edge<T>* edge : node_->edges) {
+        if (!edge->consumer()->is_inline) {
+          outlet.output.add(*edge);
+          continue;
+        }
+        auto behind = edge->consumer()->make(number, worker);
+        auto* consumer = dynamic_cast<Consumer<T>*>(behind.release());  // it was built on this very node
+        outlet.inlined.emplace_back(consumer);
+        outlet.output.add_inline(*edge, *consumer);
+      }
+      return outlet;
+    }
+  }
+
+  Spec spec_;
+  std::tuple<Ops...> ops_;
+  std::array<Operator*, sizeof...(Ops)> infos_;
+  std::shared_ptr<Node<T>> node_;
+};
+
+}  // namespace ebb::flow

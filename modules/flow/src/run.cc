@@ -1,0 +1,419 @@
+#include "run.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <set>
+#include <stdexcept>
+
+#include "ebb/flow/runtime/output.h"
+#include "report_of.h"
+
+namespace ebb::flow {
+namespace {
+
+// How many records a thread takes before it looks up: as many as take some tens of microseconds, so that a
+// cancel is heard soon and what runs behind it on the same thread is not kept waiting.
+class Pace {
+ public:
+  [[nodiscard]] std::size_t records() const noexcept { return records_; }
+  void begin() noexcept { begun_ = std::chrono::steady_clock::now(); }
+  void done() noexcept {
+    const auto took = std::chrono::steady_clock::now() - begun_;
+    if (took > kLong) {
+      records_ = std::max<std::size_t>(records_ / 2, 1);
+    } else if (took < kLong / 4 && records_ < kMost) {
+      records_ *= 2;
+    }
+  }
+
+ private:
+  static constexpr std::chrono::microseconds kLong{50};
+  static constexpr std::size_t kMost = 1 << 16;
+  std::size_t records_ = 1;
+  std::chrono::steady_clock::time_point begun_;
+};
+
+// Threads of all pipelines of the process, which decide together whether anybody may spin.
+class CountedThread {
+ public:
+  CountedThread() { change(1); }
+  ~CountedThread() { change(-1); }
+  CountedThread(const CountedThread&) = delete;
+  CountedThread& operator=(const CountedThread&) = delete;
+
+ private:
+  static void change(int by) {
+    static std::atomic<int> threads{0};
+    static const int cores = [] {
+      cpu_set_t set;
+      return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    }();
+    allow_spinning(threads.fetch_add(by) + by <= cores);
+  }
+};
+
+void name_thread(const std::string& name) {
+  constexpr std::size_t kLongest = 15;  // the kernel's
+  ::pthread_setname_np(::pthread_self(), name.substr(0, kLongest).c_str());
+}
+
+WhenStuck policy_of(const SubmitOptions& options) {
+  // Inside a job the keeper ends what an exit leaves.
+  return options.when_stuck.value_or(std::getenv("EBB_JOB_ID") != nullptr ? WhenStuck::exit
+                                                                          : WhenStuck::wait);
+}
+
+constexpr int kStuckExit = 125;
+
+}  // namespace
+
+struct Run::Thread {
+  Thread(RunState& state, Stage& of) : stage(&of), worker(state, of.inputs.empty()) {}
+  Stage* stage;
+  Worker worker;
+  std::unique_ptr<Replica> replica;
+  std::thread thread;
+  std::atomic<bool> ended{false};
+};
+
+Run::Run(std::string name, std::shared_ptr<Graph> graph, SubmitOptions options)
+    : name_(std::move(name)), graph_(std::move(graph)), options_(std::move(options)) {}
+
+Run::~Run() {
+  if (conductor_.joinable()) conductor_.join();
+}
+
+void Run::name_operators() {
+  std::map<std::string, int> named;
+  for (const auto& op : graph_->operators) {
+    if (op->name.empty()) op->name = op->kind;
+    if (const int count = ++named[op->name]; count > 1) op->name += ' ' + std::to_string(count);
+  }
+}
+
+void Run::check_graph() const {
+  std::set<const Operator*> placed;
+  for (const auto& stage : graph_->stages) {
+    placed.insert(stage->operators.begin(), stage->operators.end());
+    if (!stage->ends && stage->outputs.empty()) {
+      throw std::logic_error("ebb: nothing takes what '" + stage->operators.back()->name +
+                             "' gives: end the stream in a sink, print() or collect()");
+    }
+  }
+  for (const auto& op : graph_->operators) {
+    if (!placed.contains(op.get())) {
+      throw std::logic_error("ebb: the stream that ends at '" + op->name +
+                             "' is never used: end it in a sink, print() or collect()");
+    }
+  }
+  if (graph_->stages.empty()) {
+    throw std::logic_error("ebb: there is nothing to run: the pipeline has no stream");
+  }
+}
+
+void Run::start() {
+  name_operators();
+  check_graph();
+  begun_ = BootClock::now();
+  connect();
+  services_ = std::make_unique<ServiceLife>(graph_->services, options_, [this](const std::string& what) {
+    std::cerr << "ebb: pipeline '" << name_ << "' waits for " << what << '\n';
+    return policy_of(options_) != WhenStuck::wait;
+  });
+  conductor_ = std::thread([this] {
+    name_thread("ebb-conductor");
+    conduct();
+  });
+}
+
+// A thread for each replica of each stage that has threads; those that run inline are made by what they run
+// behind.
+void Run::connect() {
+  std::map<const Stage*, std::vector<Worker*>> workers;
+  for (const auto& stage : graph_->stages) {
+    if (stage->is_inline) continue;
+    for (int number = 0; number < stage->replicas; ++number) {
+      threads_.push_back(std::make_unique<Thread>(state_, *stage));
+      workers[stage.get()].push_back(&threads_.back()->worker);
+    }
+  }
+  // Stages stand in the order in which they were built, so that what feeds an inline one comes before it.
+  for (const auto& stage : graph_->stages) {
+    if (stage->is_inline) workers[stage.get()] = workers[stage->inputs.front()->producer()];
+  }
+  for (const auto& edge : graph_->edges) edge->connect(workers[edge->producer()], workers[edge->consumer()]);
+  std::map<const Stage*, int> made;
+  for (const auto& thread : threads_) {
+    thread->replica = thread->stage->make(made[thread->stage]++, thread->worker);
+  }
+}
+
+// ---- the threads of the operators
+
+void Run::work(Thread& thread) {
+  const CountedThread counted;
+  Worker& worker = thread.worker;
+  Replica& replica = *thread.replica;
+  worker.bind_to_this_thread();
+  try {
+    replica.open();
+  } catch (...) {
+    state_.fail(worker.at != nullptr ? worker.at->name : thread.stage->operators.front()->name,
+                std::current_exception());
+  }
+  worker.at = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    ++opened_;
+    changed_.notify_all();
+  }
+  worker.wait(Doing::opening, nullptr, [&] { return go_.load(); });
+  worker.set(Doing::working);
+  if (!state_.halted()) loop(thread);
+  worker.set(Doing::closing);
+  if (!state_.halted() && state_.finishes()) replica.finish();
+  replica.end(state_.halted() ? state_.discard() : Discard::consumer_ended);
+  replica.close();
+  worker.set(Doing::ended);
+  const std::lock_guard lock(mutex_);
+  thread.ended.store(true);
+  ++ended_;
+  changed_.notify_all();
+}
+
+void Run::loop(Thread& thread) {
+  Pace pace;
+  Worker& worker = thread.worker;
+  while (!state_.halted()) {
+    pace.begin();
+    const Replica::Step step = thread.replica->step(pace.records());
+    if (step == Replica::Step::ended) return;
+    if (step == Replica::Step::idle) {
+      worker.wait(Doing::waiting, nullptr,
+                  [&] { return thread.replica->ready() || worker.stop_requested(); });
+      // Nobody wants what comes out any more.
+      if (worker.stop_requested() && !thread.replica->ready()) return;
+    } else {
+      pace.done();
+    }
+  }
+}
+
+// ---- the conductor
+
+void Run::conduct() {
+  std::string failed;
+  try {
+    services_->start(failed);
+  } catch (...) {
+    state_.fail(failed, std::current_exception());
+  }
+  if (!state_.halted()) {
+    start_operators();
+    lead_operators();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    operators_ended_ = true;
+    changed_.notify_all();
+  }
+  await_release();
+  services_->stop(!state_.halted());
+  settle();
+}
+
+void Run::start_operators() {
+  for (const auto& thread : threads_) {
+    // It keeps the run alive, in case that it must be left behind.
+    thread->thread = std::thread([self = shared_from_this(), raw = thread.get()] {
+      name_thread(raw->stage->operators.back()->name);
+      self->work(*raw);
+    });
+  }
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return opened_ == threads_.size(); });
+    status_ = Pipeline::Status::running;
+  }
+  go_.store(true);
+  for (const auto& thread : threads_) thread->worker.parker().wake();
+}
+
+// Until every operator has ended, or those that are stuck are left behind.
+void Run::lead_operators() {
+  std::unique_lock lock(mutex_);
+  while (!all_ended()) {
+    const bool ending = followed_ >= Request::drain || state_.halted();
+    if (ending && !bark_at_) {
+      const BootTime now = BootClock::now();
+      bark_at_ = now + options_.watchdog;
+      if (state_.halted()) {
+        stuck_at_ = now + options_.cleanup_timeout;
+      } else {
+        cancel_at_ = now + options_.grace;
+      }
+    }
+    const auto news = [&] { return all_ended() || request_ != followed_ || (state_.halted() && !stuck_at_); };
+    std::optional<BootTime> until = bark_at_;
+    for (const auto& other : {cancel_at_, stuck_at_}) {
+      if (other && (!until || *other < *until)) until = other;
+    }
+    if (until) {
+      changed_.wait_for(lock, *until - BootClock::now(), news);
+    } else {
+      changed_.wait(lock, news);
+    }
+    if (request_ != followed_) follow_request();
+    const BootTime now = BootClock::now();
+    if (cancel_at_ && now >= *cancel_at_) {
+      cancel_at_.reset();
+      request_ = Request::cancel;
+      follow_request();
+    }
+    if (state_.halted() && !stuck_at_) stuck_at_ = now + options_.cleanup_timeout;
+    if (all_ended()) break;
+    if (bark_at_ && now >= *bark_at_) {
+      bark_at_ = now + options_.watchdog;
+      for (const std::string& one : stuck())
+        std::cerr << "ebb: pipeline '" << name_ << "' waits for " << one << '\n';
+    }
+    if (stuck_at_ && now >= *stuck_at_ && policy_of(options_) != WhenStuck::wait) {
+      leave_behind();
+      return;
+    }
+    if (stuck_at_ && now >= *stuck_at_) stuck_at_ = BootTime::max();
+  }
+  lock.unlock();
+  join_operators();
+}
+
+// Under the mutex, which is let go meanwhile.
+void Run::follow_request() {
+  followed_ = request_;
+  if (followed_ == Request::finish) return;
+  status_ = Pipeline::Status::ending;
+  mutex_.unlock();
+  if (followed_ == Request::cancel) {
+    state_.cancel();
+  } else {
+    state_.end_sources(followed_ == Request::drain);
+  }
+  mutex_.lock();
+}
+
+std::vector<std::string> Run::stuck() const {
+  std::vector<std::string> all;
+  for (const auto& thread : threads_) {
+    if (!thread->ended.load()) all.push_back(describe(*thread->stage, thread->worker));
+  }
+  return all;
+}
+
+// Under the mutex.
+void Run::leave_behind() {
+  std::string names;
+  for (const std::string& one : stuck()) names += (names.empty() ? "" : "; ") + one;
+  state_.fail("the end", std::make_exception_ptr(std::runtime_error("did not end in time: " + names)));
+  left_behind_ = true;
+  for (const auto& thread : threads_) thread->thread.detach();
+}
+
+void Run::join_operators() {
+  for (const auto& thread : threads_) thread->thread.join();
+}
+
+// Without autostop the services stay up until somebody says that they may go.
+void Run::await_release() {
+  std::unique_lock lock(mutex_);
+  if (!options_.autostop) changed_.wait(lock, [&] { return request_ != Request::none; });
+  status_ = Pipeline::Status::ending;
+}
+
+void Run::settle() {
+  {
+    const std::lock_guard lock(mutex_);
+    over_ = BootClock::now();
+    if (state_.halt() == Halt::failure || left_behind_) {
+      outcome_ = Outcome::failed;
+    } else if (state_.halt() == Halt::cancel) {
+      outcome_ = Outcome::cancelled;
+    } else if (followed_ == Request::drain) {
+      outcome_ = Outcome::drained;
+    } else {
+      outcome_ = followed_ == Request::stop ? Outcome::stopped : Outcome::completed;
+    }
+  }
+  const PipelineReport last = report();
+  if (options_.on_report) {
+    try {
+      options_.on_report(last);
+    } catch (...) {
+      std::cerr << "ebb: on_report of pipeline '" << name_ << "': " << text_of(std::current_exception())
+                << '\n';
+    }
+  }
+  if (left_behind_ && policy_of(options_) == WhenStuck::exit) {
+    std::cerr << last << std::flush;
+    std::_Exit(kStuckExit);
+  }
+  const std::lock_guard lock(mutex_);
+  status_ = Pipeline::Status::ended;
+  changed_.notify_all();
+}
+
+// ---- anybody
+
+void Run::request(Request request) {
+  const std::lock_guard lock(mutex_);
+  request_ = std::max(request_, request);
+  changed_.notify_all();
+}
+
+bool Run::wait(bool all, std::optional<BootTime> deadline) {
+  std::unique_lock lock(mutex_);
+  const auto ready = [&] { return all ? status_ == Pipeline::Status::ended : operators_ended_; };
+  if (deadline) return changed_.wait_for(lock, *deadline - BootClock::now(), ready);
+  changed_.wait(lock, ready);
+  return true;
+}
+
+Pipeline::Status Run::status() const {
+  const std::lock_guard lock(mutex_);
+  return status_;
+}
+
+PipelineReport Run::report() const {
+  PipelineReport report;
+  report.name = name_;
+  {
+    const std::lock_guard lock(mutex_);
+    report.ended = over_.has_value();
+    report.took = over_.value_or(BootClock::now()) - begun_;
+    report.outcome = outcome_.value_or(Outcome::completed);
+  }
+  report_graph(*graph_, report);
+  std::map<const Stage*, std::vector<const Worker*>> workers;
+  for (const auto& thread : threads_) workers[thread->stage].push_back(&thread->worker);
+  report_stages(*graph_, workers, report);
+  report.services = services_->reports();
+  if (report.ended) report.releases = services_->releases();
+  const RunState::Failure failure = state_.failure();
+  if (failure.error) {
+    report.failed_at = failure.where;
+    report.error = text_of(failure.error);
+  } else if (const std::string trouble = services_->trouble(); report.ended && !trouble.empty()) {
+    report.failed_at = "the services' end";
+    report.error = trouble;
+  }
+  // What a thread that was left behind still does changes the counts.
+  report.unbalanced = report.ended && !left_behind_ && !report.imbalance().empty();
+  report.ok = report.ended && report.error.empty() && !report.unbalanced;
+  return report;
+}
+
+}  // namespace ebb::flow

@@ -1,0 +1,153 @@
+#include "service_life.h"
+
+namespace ebb::flow {
+
+std::string text_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& e) {
+    return e.what();
+  } catch (...) {
+    return "an exception that is no std::exception";
+  }
+}
+
+ServiceLife::ServiceLife(std::vector<std::shared_ptr<ServiceBase>> services, const SubmitOptions& options,
+                         Stuck stuck)
+    : options_(options), stuck_(std::move(stuck)) {
+  for (auto& service : services) {
+    Life life{.service = std::move(service), .report = {}, .started = false};
+    life.report.name = life.service->name();
+    lives_.push_back(std::move(life));
+  }
+}
+
+void ServiceLife::note(Life& life, const std::function<void(ServiceReport&)>& change) {
+  const std::lock_guard lock(mutex_);
+  change(life.report);
+}
+
+std::optional<std::exception_ptr> ServiceLife::call(const Life& life, const char* hook, Duration limit,
+                                                    std::function<void()> body) {
+  auto done = thread_.run(std::move(body), BootClock::now() + limit);
+  while (!done) {
+    if (stuck_(std::string(hook) + " of service '" + life.service->name() + "'")) {
+      thread_.abandon();
+      return {};
+    }
+    done = thread_.wait_on(BootClock::now() + options_.watchdog);
+  }
+  return done;
+}
+
+void ServiceLife::start(std::string& failed) {
+  for (Life& life : lives_) {
+    ServiceBase& service = *life.service;
+    const auto hook = [&](const char* name, void (ServiceBase::*method)()) {
+      const auto thrown =
+          call(life, name, options_.watchdog, [cell = life.service, method] { ((*cell).*method)(); });
+      if (thrown && !*thrown) return;
+      failed = service.name();
+      const std::string text = thrown ? text_of(*thrown) : std::string(name) + " does not come back";
+      note(life, [&](ServiceReport& report) { report.error = text; });
+      if (thrown) std::rethrow_exception(*thrown);
+      throw std::runtime_error(text);
+    };
+    hook("the constructor", &ServiceBase::construct);
+    hook("setup()", &ServiceBase::setup);
+    note(life, [](ServiceReport& report) { report.initialized = true; });
+    hook("start()", &ServiceBase::start);
+    service.open();
+    life.started = true;
+    note(life, [](ServiceReport& report) { report.running = true; });
+  }
+}
+
+model::ReleaseRecord ServiceLife::release(Life& life, bool success) {
+  const Duration limit = life.service->spec().cleanup_limit.value_or(options_.cleanup_timeout);
+  model::ReleaseRecord record;
+  record.kind = model::ReleaseKind::service;
+  record.target = life.service->name();
+  bool back = true;
+  const auto trouble = [&](const std::string& text) {
+    record.outcome = model::Outcome::failed;
+    record.error = record.error ? *record.error + "; " + text : text;
+    note(life, [&](ServiceReport& report) { report.error = *record.error; });
+  };
+  const auto hook = [&](const char* name, void (ServiceBase::*method)()) {
+    const auto thrown = call(life, name, limit, [cell = life.service, method] { ((*cell).*method)(); });
+    if (!thrown) {
+      back = false;
+      trouble(std::string(name) + " did not come back and was left behind");
+    } else if (*thrown) {
+      trouble(std::string(name) + ": " + text_of(*thrown));
+    }
+    return thrown && !*thrown;
+  };
+  std::string action = "destroyed";
+  if (life.started) {
+    if (!life.service->close(BootClock::now() + limit)) {
+      trouble("a call is still in it");
+      back = false;
+    }
+    if (back) hook("stop()", &ServiceBase::stop);
+    note(life, [&](ServiceReport& report) { report.running = !back; });
+    action = "stopped, " + action;
+  }
+  const bool cleans =
+      options_.cleanup == Cleanup::Always || (options_.cleanup == Cleanup::OnSuccess && success);
+  if (!cleans) {
+    action += "; cleanup skipped by policy";
+  } else if (back) {
+    note(life, [](ServiceReport& report) { report.cleanup_called = true; });
+    const bool completed = hook("cleanup()", &ServiceBase::cleanup);
+    note(life, [&](ServiceReport& report) { report.cleanup_completed = completed; });
+    action = "cleaned, " + action;
+  }
+  // What still runs in it must not find it gone.
+  if (back) hook("the destructor", &ServiceBase::destroy);
+  record.action = action;
+  if (record.outcome == model::Outcome::released) record.verified_by = "each hook returned";
+  return record;
+}
+
+void ServiceLife::stop(bool success) {
+  lifecycle::BlockingScope scope;
+  for (Life& life : lives_) {
+    bool constructed = false;
+    {
+      const std::lock_guard lock(mutex_);
+      constructed = life.report.initialized;
+    }
+    if (!constructed) continue;
+    model::ReleaseRecord what;
+    what.kind = model::ReleaseKind::service;
+    what.target = life.service->name();
+    const Duration limit = life.service->spec().cleanup_limit.value_or(options_.cleanup_timeout);
+    scope.add(std::move(what), 4 * limit,
+              [this, &life, success](BootTime) { return release(life, success); });
+  }
+  auto records = scope.release();
+  const std::lock_guard lock(mutex_);
+  releases_ = std::move(records);
+}
+
+std::vector<ServiceReport> ServiceLife::reports() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<ServiceReport> all;
+  for (const Life& life : lives_) {
+    all.push_back(life.report);
+    all.back().calls = life.service->calls();
+  }
+  return all;
+}
+
+std::string ServiceLife::trouble() const {
+  const std::lock_guard lock(mutex_);
+  for (const model::ReleaseRecord& record : releases_) {
+    if (record.error) return "service '" + record.target + "': " + *record.error;
+  }
+  return "";
+}
+
+}  // namespace ebb::flow

@@ -1,0 +1,59 @@
+// The life of a pipeline's services: set up in order of registration, stopped and cleaned in reverse.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "ebb/flow/options.h"
+#include "ebb/flow/report.h"
+#include "ebb/flow/service.h"
+#include "ebb/lifecycle/blocking.h"
+#include "hooks.h"
+
+namespace ebb::flow {
+
+/// One thread leads, the conductor; reports come from any.
+class ServiceLife {
+ public:
+  /// `stuck`: called while a hook does not come back, every SubmitOptions::watchdog; true when it is to be
+  /// left behind.
+  using Stuck = std::function<bool(const std::string& what)>;
+  ServiceLife(std::vector<std::shared_ptr<ServiceBase>> services, const SubmitOptions& options, Stuck stuck);
+
+  /// Constructs, sets up and starts each. Throws what a hook throws; the services before it are up then, and
+  /// `failed` is the name of the one.
+  void start(std::string& failed);
+  /// Stops, cleans and destroys each that was constructed, the last first.
+  void stop(bool success);
+
+  [[nodiscard]] std::vector<ServiceReport> reports() const;
+  [[nodiscard]] const std::vector<model::ReleaseRecord>& releases() const noexcept { return releases_; }
+  /// The first hook that threw or hung at the end; empty where none did.
+  [[nodiscard]] std::string trouble() const;
+
+ private:
+  struct Life {
+    std::shared_ptr<ServiceBase> service;
+    ServiceReport report;
+    bool started = false;
+  };
+  // What the hook threw; empty when it was left behind.
+  std::optional<std::exception_ptr> call(const Life& life, const char* hook, Duration limit,
+                                         std::function<void()> body);
+  model::ReleaseRecord release(Life& life, bool success);
+  void note(Life& life, const std::function<void(ServiceReport&)>& change);
+
+  const SubmitOptions& options_;
+  Stuck stuck_;
+  HookThread thread_;
+  mutable std::mutex mutex_;  // of the reports
+  std::vector<Life> lives_;
+  std::vector<model::ReleaseRecord> releases_;
+};
+
+[[nodiscard]] std::string text_of(const std::exception_ptr& error);
+
+}  // namespace ebb::flow

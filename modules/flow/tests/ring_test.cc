@@ -1,0 +1,73 @@
+#include "ebb/flow/runtime/ring.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <thread>
+
+namespace ebb::flow {
+namespace {
+
+TEST(Ring, GivesRecordsInTheirOrderAndKnowsItsEnd) {
+  Parker producer, consumer;
+  Ring<std::string> ring(4, producer, consumer);
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(ring.has_room());
+    ring.push(std::to_string(i));
+  }
+  EXPECT_FALSE(ring.has_room());
+  EXPECT_EQ(ring.front(2)[1], "1");
+  ring.pop(2);
+  EXPECT_TRUE(ring.has_room());
+  ring.push("4");
+  ring.close();
+  EXPECT_FALSE(ring.ended());
+  EXPECT_EQ(ring.front(9).size(), 2u) << "no further than the end of its memory";
+  ring.pop(2);
+  EXPECT_EQ(ring.front(9)[0], "4");
+  ring.pop(1);
+  EXPECT_TRUE(ring.ended());
+  EXPECT_EQ(ring.sent(), 5u);
+  EXPECT_EQ(ring.taken(), 5u);
+}
+
+TEST(Ring, LosesNothingBetweenTwoThreadsThatSleep) {
+  constexpr std::uint64_t kRecords = 200'000;
+  Parker producer, consumer;
+  Ring<std::uint64_t> ring(16, producer, consumer);
+  std::thread taker([&] {
+    std::uint64_t next = 0;
+    while (!ring.ended()) {
+      const auto records = ring.front(7);
+      for (const std::uint64_t record : records) ASSERT_EQ(record, next++);
+      if (records.empty()) {
+        consumer.wait([&] { return !ring.empty() || ring.ended(); });
+      } else {
+        ring.pop(records.size());
+      }
+    }
+    EXPECT_EQ(next, kRecords);
+  });
+  for (std::uint64_t i = 0; i < kRecords; ++i) {
+    if (!ring.has_room()) producer.wait([&] { return ring.roomy(); });
+    ring.push(std::uint64_t{i});
+  }
+  ring.close();
+  taker.join();
+}
+
+TEST(Ring, TellsItsProducerThatNothingIsTakenAnyMore) {
+  Parker producer, consumer;
+  Ring<int> ring(2, producer, consumer);
+  ring.push(1);
+  ring.push(2);
+  std::thread giver([&] { producer.wait([&] { return ring.roomy(); }); });
+  ring.abandon(Discard::failure);
+  giver.join();
+  EXPECT_TRUE(ring.abandoned());
+  EXPECT_EQ(ring.reason(), Discard::failure);
+  EXPECT_EQ(ring.sent() - ring.taken(), 2u);
+}
+
+}  // namespace
+}  // namespace ebb::flow
