@@ -121,10 +121,13 @@ void Run::start() {
   check_graph();
   begun_ = BootClock::now();
   connect();
-  services_ = std::make_unique<ServiceLife>(graph_->services, options_, [this](const std::string& what) {
-    std::cerr << "ebb: pipeline '" << name_ << "' waits for " << what << '\n';
-    return policy_of(options_) != WhenStuck::wait;
-  });
+  services_ = std::make_unique<ServiceLife>(
+      graph_->services, options_, [this](const std::string& what, bool starting) {
+        std::cerr << "ebb: pipeline '" << name_ << "' waits for " << what << '\n';
+        // To set up may take long, and nobody has asked for an end.
+        const std::lock_guard lock(mutex_);
+        return policy_of(options_) != WhenStuck::wait && (!starting || request_ == Request::cancel);
+      });
   conductor_ = std::thread([this] {
     name_thread("ebb-conductor");
     conduct();
@@ -173,10 +176,14 @@ void Run::work(Thread& thread) {
     changed_.notify_all();
   }
   worker.wait(Doing::opening, nullptr, [&] { return go_.load(); });
-  worker.set(Doing::working);
-  if (!state_.halted()) loop(thread);
-  worker.set(Doing::closing);
-  if (!state_.halted() && state_.finishes()) replica.finish();
+  try {
+    worker.set(Doing::working);
+    if (!state_.halted()) loop(thread);
+    worker.set(Doing::closing);
+    if (!state_.halted() && state_.finishes()) replica.finish();
+  } catch (...) {  // no function of the user's, which are guarded: memory, or the constructors of records
+    state_.fail(thread.stage->operators.front()->name, std::current_exception());
+  }
   replica.end(state_.halted() ? state_.discard() : Discard::consumer_ended);
   replica.close();
   worker.set(Doing::ended);

@@ -16,7 +16,7 @@ ServiceLife::ServiceLife(std::vector<std::shared_ptr<ServiceBase>> services, con
                          Stuck stuck)
     : options_(options), stuck_(std::move(stuck)) {
   for (auto& service : services) {
-    Life life{.service = std::move(service), .report = {}, .started = false};
+    Life life{.service = std::move(service), .report = {}, .constructed = false, .started = false};
     life.report.name = life.service->name();
     lives_.push_back(std::move(life));
   }
@@ -28,10 +28,10 @@ void ServiceLife::note(Life& life, const std::function<void(ServiceReport&)>& ch
 }
 
 std::optional<std::exception_ptr> ServiceLife::call(const Life& life, const char* hook, Duration limit,
-                                                    std::function<void()> body) {
+                                                    bool starting, std::function<void()> body) {
   auto done = thread_.run(std::move(body), BootClock::now() + limit);
   while (!done) {
-    if (stuck_(std::string(hook) + " of service '" + life.service->name() + "'")) {
+    if (stuck_(std::string(hook) + " of service '" + life.service->name() + "'", starting)) {
       thread_.abandon();
       return {};
     }
@@ -45,7 +45,7 @@ void ServiceLife::start(std::string& failed) {
     ServiceBase& service = *life.service;
     const auto hook = [&](const char* name, void (ServiceBase::*method)()) {
       const auto thrown =
-          call(life, name, options_.watchdog, [cell = life.service, method] { ((*cell).*method)(); });
+          call(life, name, options_.watchdog, true, [cell = life.service, method] { ((*cell).*method)(); });
       if (thrown && !*thrown) return;
       failed = service.name();
       const std::string text = thrown ? text_of(*thrown) : std::string(name) + " does not come back";
@@ -54,6 +54,7 @@ void ServiceLife::start(std::string& failed) {
       throw std::runtime_error(text);
     };
     hook("the constructor", &ServiceBase::construct);
+    life.constructed = true;
     hook("setup()", &ServiceBase::setup);
     note(life, [](ServiceReport& report) { report.initialized = true; });
     hook("start()", &ServiceBase::start);
@@ -75,7 +76,8 @@ model::ReleaseRecord ServiceLife::release(Life& life, bool success) {
     note(life, [&](ServiceReport& report) { report.error = *record.error; });
   };
   const auto hook = [&](const char* name, void (ServiceBase::*method)()) {
-    const auto thrown = call(life, name, limit, [cell = life.service, method] { ((*cell).*method)(); });
+    const auto thrown =
+        call(life, name, limit, false, [cell = life.service, method] { ((*cell).*method)(); });
     if (!thrown) {
       back = false;
       trouble(std::string(name) + " did not come back and was left behind");
@@ -96,7 +98,9 @@ model::ReleaseRecord ServiceLife::release(Life& life, bool success) {
   }
   const bool cleans =
       options_.cleanup == Cleanup::Always || (options_.cleanup == Cleanup::OnSuccess && success);
-  if (!cleans) {
+  if (!life.report.initialized) {
+    action += "; it was never set up";
+  } else if (!cleans) {
     action += "; cleanup skipped by policy";
   } else if (back) {
     note(life, [](ServiceReport& report) { report.cleanup_called = true; });
@@ -114,12 +118,7 @@ model::ReleaseRecord ServiceLife::release(Life& life, bool success) {
 void ServiceLife::stop(bool success) {
   lifecycle::BlockingScope scope;
   for (Life& life : lives_) {
-    bool constructed = false;
-    {
-      const std::lock_guard lock(mutex_);
-      constructed = life.report.initialized;
-    }
-    if (!constructed) continue;
+    if (!life.constructed) continue;
     model::ReleaseRecord what;
     what.kind = model::ReleaseKind::service;
     what.target = life.service->name();

@@ -18,9 +18,9 @@ namespace ebb::flow {
 /// One thread leads, the conductor; reports come from any.
 class ServiceLife {
  public:
-  /// `stuck`: called while a hook does not come back, every SubmitOptions::watchdog; true when it is to be
-  /// left behind.
-  using Stuck = std::function<bool(const std::string& what)>;
+  /// Called while a hook does not come back, every SubmitOptions::watchdog; true when it is to be left
+  /// behind.
+  using Stuck = std::function<bool(const std::string& what, bool starting)>;
   ServiceLife(std::vector<std::shared_ptr<ServiceBase>> services, const SubmitOptions& options, Stuck stuck);
 
   /// Constructs, sets up and starts each. Throws what a hook throws; the services before it are up then, and
@@ -38,10 +38,10 @@ class ServiceLife {
   struct Life {
     std::shared_ptr<ServiceBase> service;
     ServiceReport report;
-    bool started = false;
+    bool constructed = false, started = false;
   };
   // What the hook threw; empty when it was left behind.
-  std::optional<std::exception_ptr> call(const Life& life, const char* hook, Duration limit,
+  std::optional<std::exception_ptr> call(const Life& life, const char* hook, Duration limit, bool starting,
                                          std::function<void()> body);
   model::ReleaseRecord release(Life& life, bool success);
   void note(Life& life, const std::function<void(ServiceReport&)>& change);

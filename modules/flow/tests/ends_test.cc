@@ -117,6 +117,36 @@ TEST(Ends, TakeEndsASourceThatWaits) {
   EXPECT_EQ(report.outcome, Outcome::completed);
 }
 
+TEST(Ends, TakeOfNothingAsksForNothing) {
+  LocalEnvironment env("take none");
+  auto all = env.from_source(waits_after(0)).take(0).collect();
+  run(env);
+  EXPECT_EQ(all.get().size(), 0u);
+}
+
+// Throws when it is copied for the third time.
+struct Fragile {
+  explicit Fragile(int* copies_) : copies(copies_) {}
+  Fragile(const Fragile& other) : copies(other.copies) {
+    if (++*copies == 3) throw std::runtime_error("cannot be copied");
+  }
+  int* copies;
+};
+
+TEST(Ends, ARecordThatCannotBeCopiedFailsThePipeline) {
+  LocalEnvironment env("fragile");
+  int copies = 0;
+  env.from_collection(numbers(10))
+      .map([&](int) { return Fragile(&copies); })
+      .name("gives")
+      .map([](const Fragile&) { return 0; })
+      .parallelism(2)
+      .sink([](int) {});
+  const PipelineReport report = failure_of(env);
+  EXPECT_EQ(report.failed_at, "gives");
+  EXPECT_EQ(report.error, "cannot be copied");
+}
+
 TEST(Ends, AFunctionCanSayThatItTakesNoMore) {
   LocalEnvironment env("finish");
   int count = 0;

@@ -68,7 +68,7 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
   /// Lets the first `count` records pass, then takes no more; in one replica.
   auto take(std::uint64_t count) && {
     Take op;
-    op.left = count;
+    op.function.left = count;
     if constexpr (kParallel) {
       return this->cut(1).then(op);
     } else {

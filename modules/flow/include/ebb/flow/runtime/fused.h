@@ -80,6 +80,7 @@ class Chained {
 
   void open() {
     each([](auto& op, Slot& slot) { open_function(op.function, slot.context); });
+    for (std::size_t i = 0; i < kOps; ++i) note_finished(i);
     loop_.worker.at = nullptr;
   }
   void close() noexcept {
@@ -118,7 +119,13 @@ class Chained {
         push<I + 1>(std::move(out), hots);
       };
       if constexpr (requires { op.finish(*slots_[I], loop_, hots[I], next); }) {
-        if (!loop_.worker.run().halted()) op.finish(*slots_[I], loop_, hots[I], next);
+        if (!loop_.worker.run().halted()) {
+          try {
+            op.finish(*slots_[I], loop_, hots[I], next);
+          } catch (...) {  // of the records' own constructors
+            loop_.worker.run().fail(slots_[I]->of->name, std::current_exception());
+          }
+        }
       }
       settle(hots);
       finish_from<I + 1>();

@@ -151,11 +151,13 @@ class InlineHead {
   /// Of these records.
   template <typename Emit>
   void consume(std::span<T> records, Loop& loop, Emit&& emit) {
+    const RunState& run = loop.worker.run();
     std::size_t taken = 0;
-    while (taken < records.size() && !loop.stopped) emit(std::move(records[taken++]));
+    if (!run.halted()) {
+      while (taken < records.size() && !loop.stopped) emit(std::move(records[taken++]));
+    }
     edge_->count_inline(producer_, taken);
     if (taken == records.size()) return;
-    const RunState& run = loop.worker.run();
     edge_->count_dropped(producer_, run.halted() ? run.discard() : Discard::consumer_ended,
                          records.size() - taken);
   }

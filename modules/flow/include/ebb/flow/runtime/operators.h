@@ -177,11 +177,15 @@ struct Sink {
 
 /// Lets the first `left` records pass.
 struct Take {
-  struct None {};
-  using Function = None;
+  struct Limit {
+    std::uint64_t left = 0;
+    void open(Context& context) const {
+      if (left == 0) context.finish();
+    }
+  };
+  using Function = Limit;
   using Policy = FailPolicy;
-  None function{};
-  std::uint64_t left = 0;
+  Limit function{};
   static constexpr const char* kKind = "take";
   static constexpr bool kMany = false;
   static constexpr bool kFinishes = true;
@@ -191,12 +195,7 @@ struct Take {
   template <typename In>
   [[gnu::always_inline]] void apply(In&& record, Slot& slot, Loop&, Hot& hot, auto&& next) {
     ++hot.in;
-    if (left == 0) {
-      ++hot.filtered;
-      slot.context.finish();
-      return;
-    }
-    if (--left == 0) slot.context.finish();
+    if (--function.left == 0) slot.context.finish();
     ++hot.processed;
     ++hot.emitted;
     next(std::move(record));
@@ -307,8 +306,9 @@ struct Fold {
   }
   void finish(Slot&, Loop&, Hot& hot, auto&& next) {
     for (auto& [key, value] : state) {
+      std::pair<K, V> out(key, std::move(value));
       ++hot.emitted;
-      next(std::pair<K, V>(key, std::move(value)));
+      next(std::move(out));
     }
     state.clear();
   }
@@ -355,8 +355,9 @@ struct Combine {
     requires(!kRunning)
   {
     for (auto& [key, value] : state) {
+      T out(std::move(value));
       ++hot.emitted;
-      next(T(std::move(value)));
+      next(std::move(out));
     }
     state.clear();
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <concepts>
+#include <exception>
 #include <memory>
 #include <span>
 #include <utility>
@@ -140,11 +141,13 @@ class Output {
   }
 
   void operator()(T&& record) {
-    if (only_ != nullptr && only_->has_room() && !only_->abandoned()) [[likely]] {
-      only_->push(std::move(record));
-    } else {
-      hand_on(std::move(record));
+    if constexpr (std::is_nothrow_move_constructible_v<T>) {
+      if (only_ != nullptr && only_->has_room() && !only_->abandoned()) [[likely]] {
+        only_->push(std::move(record));
+        return;
+      }
     }
+    hand_on(std::move(record));
   }
   /// Hands what was gathered for stages on this thread to them. At the borders of batches.
   void flush() {
@@ -182,10 +185,17 @@ class Output {
       Way& way = ways_[at];
       if (way.behind != nullptr) {
         gather = true;
-      } else if (at + 1 == ways_.size() && !gather) {
-        send(way, std::move(record));
-      } else if constexpr (std::copy_constructible<T>) {
-        send(way, T(std::as_const(record)));
+      } else {
+        try {
+          if (at + 1 == ways_.size() && !gather) {
+            send(way, std::move(record));
+          } else if constexpr (std::copy_constructible<T>) {
+            send(way, T(std::as_const(record)));
+          }
+        } catch (...) {  // of the record's own constructors
+          way.edge->count_dropped(replica_, Discard::failure, 1);
+          worker_->run().fail(way.edge->producer()->operators.back()->name, std::current_exception());
+        }
       }
     }
     if (!gather) return;
