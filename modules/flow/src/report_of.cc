@@ -3,6 +3,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <bit>
+
 #include "ebb/base/clock.h"
 
 namespace ebb::flow {
@@ -65,11 +67,11 @@ EdgeReport report_of(const EdgeBase& edge) {
 // The pointer is written without a lock by its thread, so a read of it would be a race in C++; the kernel's
 // copy of it is none, and a word is never torn.
 const Operator* operator_of(const Worker& worker) {
-  const Operator* op = nullptr;
-  iovec local{.iov_base = &op, .iov_len = sizeof op};
-  iovec remote{.iov_base = const_cast<void*>(static_cast<const void*>(&worker.at)), .iov_len = sizeof op};
-  if (::process_vm_readv(::getpid(), &local, 1, &remote, 1, 0) != sizeof op) return nullptr;
-  return op;
+  std::uintptr_t word = 0;
+  iovec local{.iov_base = &word, .iov_len = sizeof word};
+  iovec remote{.iov_base = const_cast<void*>(static_cast<const void*>(&worker.at)), .iov_len = sizeof word};
+  if (::process_vm_readv(::getpid(), &local, 1, &remote, 1, 0) != sizeof word) return nullptr;
+  return std::bit_cast<const Operator*>(word);
 }
 
 std::string words(Doing doing, const std::string* what) {

@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 
 // A source that gives `first` records and then waits until it is told to end, as one on a socket would.
 auto waits_after(int first) {
-  return [first, next = 0](std::stop_token stop) mutable -> std::optional<int> {
+  return [first, next = 0](const std::stop_token& stop) mutable -> std::optional<int> {
     if (next < first) return next++;
     std::mutex mutex;
     std::unique_lock lock(mutex);
@@ -126,7 +126,7 @@ TEST(Ends, TakeOfNothingAsksForNothing) {
 
 // Throws when it is copied for the third time.
 struct Fragile {
-  explicit Fragile(int* copies_) : copies(copies_) {}
+  explicit Fragile(int* count) : copies(count) {}
   Fragile(const Fragile& other) : copies(other.copies) {
     if (++*copies == 3) throw std::runtime_error("cannot be copied");
   }

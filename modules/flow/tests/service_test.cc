@@ -102,7 +102,7 @@ TEST(PriorDataflow, Defect17NothingRunsAfterAStop) {
 }
 
 struct Crowd {
-  explicit Crowd(std::shared_ptr<std::atomic<int>> most_) : most(std::move(most_)) {}
+  explicit Crowd(std::shared_ptr<std::atomic<int>> that) : most(std::move(that)) {}
   void enter() {
     const int now = ++inside;
     int seen = most->load();
@@ -134,7 +134,7 @@ TEST(Services, LetInAsManyCallsAsTheyHaveSlots) {
 }
 
 struct Front {
-  explicit Front(ServiceHandle<Talker> back_) : back(std::move(back_)) {}
+  explicit Front(ServiceHandle<Talker> that) : back(std::move(that)) {}
   int ask(int x) { return back.call(&Talker::twice, x) + 1; }
   ServiceHandle<Talker> back;
 };
@@ -184,7 +184,7 @@ TEST(Services, AreNotCleanedWhereThePolicySaysSo) {
 }
 
 struct Hangs {
-  explicit Hangs(std::shared_ptr<std::promise<void>> until_) : until(std::move(until_)) {}
+  explicit Hangs(std::shared_ptr<std::promise<void>> that) : until(std::move(that)) {}
   void cleanup() { until->get_future().wait(); }
   std::shared_ptr<std::promise<void>> until;
 };

@@ -52,6 +52,7 @@ TEST(Stream, WithANameCanBeBuiltOnInALoop) {
 TEST(Stream, CarriesRecordsThatCanOnlyBeMoved) {
   LocalEnvironment env("move-only");
   std::vector<std::unique_ptr<int>> records;
+  records.reserve(1000);
   for (int i = 0; i < 1000; ++i) records.push_back(std::make_unique<int>(i));
   int sum = 0;
   env.from_collection(std::move(records))

@@ -9,7 +9,7 @@
 namespace ebb {
 
 /// Which ends run the cleanup() hooks of services; stop() and destructors always run.
-enum class Cleanup { Always, OnSuccess, Never };
+enum class Cleanup { Always, OnSuccess, Never };  // NOLINT(readability-identifier-naming): as users know them
 
 /// What happens when a thread stays in user code, which nothing can end from outside, after everything was
 /// told to end.

@@ -11,11 +11,11 @@ namespace ebb {
 
 /// The pipeline fails, with the error in its report. What operators do unless told otherwise.
 struct FailPolicy {};
-inline constexpr FailPolicy fail;
+inline constexpr FailPolicy fail;  // NOLINT(readability-identifier-naming): a word of the language
 
 /// The record is left out, and counted.
 struct SkipPolicy {};
-inline constexpr SkipPolicy skip;
+inline constexpr SkipPolicy skip;  // NOLINT(readability-identifier-naming)
 
 /// The function is called again with the same record, up to `times` more times, `backoff` after the first
 /// failure and twice as long after each next one; after the last the pipeline fails. Needs a function that

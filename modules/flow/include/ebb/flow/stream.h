@@ -31,17 +31,17 @@ template <typename>
 inline constexpr bool kNever = false;
 
 /// A stream under construction. Its type carries where it begins and the operators so far, so that they
-/// compile to one loop; kParallel says that it may run in several replicas, T is what comes out.
+/// compile to one loop; Parallel says that it may run in several replicas, T is what comes out.
 ///
 /// Each operator takes the chain it is called on, and gives a longer one. A chain that is used by name is
 /// *shared* from then on: what was built runs as one stage, and every use goes on from its records.
-template <bool kParallel, typename Begin, typename T, typename... Ops>
+template <bool Parallel, typename Begin, typename T, typename... Ops>
 class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
-    : public Building<kParallel, Begin, T, Ops...> {
+    : public Building<Parallel, Begin, T, Ops...> {
  public:
   using Record = T;
 
-  using Base = Building<kParallel, Begin, T, Ops...>;
+  using Base = Building<Parallel, Begin, T, Ops...>;
   using Base::Base;
 
   // Operators.
@@ -69,7 +69,7 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
   auto take(std::uint64_t count) && {
     Take op;
     op.function.left = count;
-    if constexpr (kParallel) {
+    if constexpr (Parallel) {
       return this->cut(1).then(op);
     } else {
       return this->then(op);
@@ -138,7 +138,7 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
     static_assert(Takes<F, Payload<T>>, "ebb: sink needs a function void(T) or void(T, Context&)");
     if constexpr (Takes<F, Payload<T>>) {
       Sink<F> op{std::move(function)};
-      if constexpr (kParallel) {
+      if constexpr (Parallel) {
         return this->cut(1).then(std::move(op));
       } else {
         return this->then(std::move(op));
@@ -229,17 +229,17 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
         std::copy_constructible<T>,
         "ebb: a stream that is used by name needs records that can be copied; std::move(s) it for a "
         "single use");
-    return Chain<kParallel, FromNode<T>, T>(this->graph(), {{share()}, {}, {}}, this->replicas());
+    return Chain<Parallel, FromNode<T>, T>(this->graph(), {{share()}, {}, {}}, this->replicas());
   }
 
   std::shared_ptr<Node<T>> node_;  // once it is shared
 };
 
 /// The sink of a stream: its modifiers may follow, then it becomes a stage.
-template <bool kParallel, typename Begin, typename... Ops>
-class Ending : public Building<kParallel, Begin, void, Ops...> {
+template <bool Parallel, typename Begin, typename... Ops>
+class Ending : public Building<Parallel, Begin, void, Ops...> {
  public:
-  using Base = Building<kParallel, Begin, void, Ops...>;
+  using Base = Building<Parallel, Begin, void, Ops...>;
   using Base::Base;
   Ending(Ending&&) noexcept = default;
   Ending& operator=(Ending&&) = delete;
@@ -277,8 +277,8 @@ class DataStream {
  public:
   using Record = T;
 
-  template <bool kParallel, typename Begin, typename... Ops>
-  DataStream(flow::Chain<kParallel, Begin, T, Ops...>&& chain)
+  template <bool Parallel, typename Begin, typename... Ops>
+  DataStream(flow::Chain<Parallel, Begin, T, Ops...>&& chain)
       : graph_(&chain.graph()), replicas_(chain.replicas()), node_(chain.share()) {}
 
   template <typename F>
@@ -329,7 +329,7 @@ class DataStream {
   int replicas_;
   std::shared_ptr<flow::Node<T>> node_;
 };
-template <bool kParallel, typename Begin, typename T, typename... Ops>
-DataStream(flow::Chain<kParallel, Begin, T, Ops...>&&) -> DataStream<T>;
+template <bool Parallel, typename Begin, typename T, typename... Ops>
+DataStream(flow::Chain<Parallel, Begin, T, Ops...>&&) -> DataStream<T>;
 
 }  // namespace ebb

@@ -61,18 +61,18 @@ Stage* place(Graph& graph, FromSource<F, P> begin, std::tuple<Ops...> ops,
   return graph.place(std::move(stage), infos, replicas);
 }
 template <typename T, typename... Ops, typename In>
-Stage* place(Graph& graph, FromRings<In> begin, std::tuple<Ops...> ops,
+Stage* place(Graph& graph, const FromRings<In>& begin, std::tuple<Ops...> ops,
              const std::array<Operator*, sizeof...(Ops)>& infos, int replicas,
              std::shared_ptr<Node<T>> node) {
   auto made = std::make_unique<FusedStage<RingSpec<In>, T, Ops...>>(RingSpec<In>{}, std::move(ops), infos,
                                                                     std::move(node));
   auto& spec = made->spec();
   Stage* stage = graph.place(std::move(made), infos, replicas);
-  for (From<In>& from : begin.from) spec.edges.push_back(graph.connect(*from.node, stage, from.spread));
+  for (const From<In>& from : begin.from) spec.edges.push_back(graph.connect(*from.node, stage, from.spread));
   return stage;
 }
 template <typename T, typename... Ops, typename In>
-Stage* place(Graph& graph, FromNode<In> begin, std::tuple<Ops...> ops,
+Stage* place(Graph& graph, const FromNode<In>& begin, std::tuple<Ops...> ops,
              const std::array<Operator*, sizeof...(Ops)>& infos, int replicas,
              std::shared_ptr<Node<T>> node) {
   auto made = std::make_unique<FusedStage<InlineSpec<In>, T, Ops...>>(InlineSpec<In>{}, std::move(ops), infos,
@@ -122,34 +122,34 @@ template <typename K, typename V, typename F, typename P, typename Q>
 Fold<K, V, F, Q> with_policy(Fold<K, V, F, P> op, Q policy) {
   return {std::move(op.function), std::move(op.initial), policy};
 }
-template <bool kRunning, typename K, typename T, typename F, typename P, typename Q>
-Combine<kRunning, K, T, F, Q> with_policy(Combine<kRunning, K, T, F, P> op, Q policy) {
+template <bool Running, typename K, typename T, typename F, typename P, typename Q>
+Combine<Running, K, T, F, Q> with_policy(Combine<Running, K, T, F, P> op, Q policy) {
   return {std::move(op.function), policy};
 }
 
-template <bool kParallel, typename Begin, typename T, typename... Ops>
+template <bool Parallel, typename Begin, typename T, typename... Ops>
 class Chain;
-template <bool kParallel, typename Begin, typename... Ops>
+template <bool Parallel, typename Begin, typename... Ops>
 class Ending;
 /// What a chain is whose last operator gives U.
-template <bool kParallel, typename Begin, typename U, typename... Ops>
+template <bool Parallel, typename Begin, typename U, typename... Ops>
 struct ChainTo {
-  using type = Chain<kParallel, Begin, U, Ops...>;
+  using type = Chain<Parallel, Begin, U, Ops...>;
 };
-template <bool kParallel, typename Begin, typename... Ops>
-struct ChainTo<kParallel, Begin, void, Ops...> {
-  using type = Ending<kParallel, Begin, Ops...>;
+template <bool Parallel, typename Begin, typename... Ops>
+struct ChainTo<Parallel, Begin, void, Ops...> {
+  using type = Ending<Parallel, Begin, Ops...>;
 };
 
 /// A chain that is being built: its beginning, its operators, and in how many replicas it will run. What is
 /// built on it takes its parts away.
-template <bool kParallel, typename Begin, typename T, typename... Ops>
+template <bool Parallel, typename Begin, typename T, typename... Ops>
 class Building {
  public:
   static constexpr std::size_t kOps = sizeof...(Ops);
   using Infos = std::array<Operator*, kOps>;
   template <typename U, typename... More>
-  using To = typename ChainTo<kParallel, Begin, U, Ops..., More...>::type;
+  using To = typename ChainTo<Parallel, Begin, U, Ops..., More...>::type;
   struct Parts {
     Begin begin;
     std::tuple<Ops...> ops;
@@ -216,12 +216,12 @@ class Building {
       static_assert(
           requires { parts.begin.function; }, "ebb: on_error() belongs behind a source or an operator");
       using F = decltype(parts.begin.function);
-      return Chain<kParallel, FromSource<F, P>, T>(
+      return Chain<Parallel, FromSource<F, P>, T>(
           *graph_, {{std::move(parts.begin.function), policy, parts.begin.op}, {}, {}}, replicas_);
     } else {
       return [&]<std::size_t... I>(std::index_sequence<I...>) {
         auto last = with_policy(std::move(std::get<kOps - 1>(parts.ops)), policy);
-        using Next = typename ChainTo<kParallel, Begin, T, std::tuple_element_t<I, std::tuple<Ops...>>...,
+        using Next = typename ChainTo<Parallel, Begin, T, std::tuple_element_t<I, std::tuple<Ops...>>...,
                                       decltype(last)>::type;
         return Next(
             *graph_,
@@ -268,7 +268,7 @@ class Building {
       Parts parts = take_parts();
       return [&]<std::size_t... I>(std::index_sequence<I...>) {
         using In = typename IntoLast<typename BeginRecord<Begin>::type, Ops...>::type;
-        Building<kParallel, Begin, In, std::tuple_element_t<I, std::tuple<Ops...>>...> before(
+        Building<Parallel, Begin, In, std::tuple_element_t<I, std::tuple<Ops...>>...> before(
             *graph_, {std::move(parts.begin), {std::move(std::get<I>(parts.ops))...}, {parts.infos[I]...}},
             replicas_);
         using Next = typename ChainTo<true, FromRings<In>, T, Last>::type;

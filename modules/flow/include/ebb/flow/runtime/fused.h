@@ -53,15 +53,16 @@ class Chained {
   template <std::size_t I, typename T>
   [[gnu::always_inline]] void push(T&& record, Hots& hots) {
     if constexpr (I == kOps) {
-      if constexpr (!std::same_as<Output, NoOutput>) output_(std::move(record));
+      if constexpr (!std::same_as<Output, NoOutput>) output_(std::forward<T>(record));
     } else {
       auto& op = std::get<I>(ops_);
-      op.apply(std::move(record), *slots_[I], loop_, hots[I], [&](auto&& out) __attribute__((always_inline)) {
-        if constexpr (std::remove_cvref_t<decltype(op)>::kMany) {
-          if (!accepts(I + 1)) return drop(I + 1);
-        }
-        push<I + 1>(std::move(out), hots);
-      });
+      op.apply(std::forward<T>(record), *slots_[I], loop_, hots[I],
+               [&](auto&& out) __attribute__((always_inline)) {
+                 if constexpr (std::remove_cvref_t<decltype(op)>::kMany) {
+                   if (!accepts(I + 1)) return drop(I + 1);
+                 }
+                 push<I + 1>(std::forward<decltype(out)>(out), hots);
+               });
       if constexpr (may_finish<std::remove_cvref_t<decltype(op)>, T>()) note_finished(I);
     }
   }
@@ -116,7 +117,7 @@ class Chained {
       Hots hots{};
       const auto next = [&](auto&& out) {
         if (!accepts(I + 1)) return drop(I + 1);
-        push<I + 1>(std::move(out), hots);
+        push<I + 1>(std::forward<decltype(out)>(out), hots);
       };
       if constexpr (requires { op.finish(*slots_[I], loop_, hots[I], next); }) {
         if (!loop_.worker.run().halted()) {
@@ -222,7 +223,7 @@ class FusedBase : public Head::Interface {
   [[gnu::always_inline]] auto batch(Take&& take) {
     typename Chain::Hots hots{};
     const auto emit = [&](auto&& record) __attribute__((always_inline)) {
-      chain_.template push<0>(std::move(record), hots);
+      chain_.template push<0>(std::forward<decltype(record)>(record), hots);
     };
     auto done = take(emit);
     chain_.settle(hots);

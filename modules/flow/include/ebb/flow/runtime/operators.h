@@ -79,7 +79,7 @@ struct Filter {
     if (passes) {
       ++hot.processed;
       ++hot.emitted;
-      next(std::move(record));
+      next(std::forward<In>(record));
     } else {
       ++hot.filtered;
     }
@@ -198,7 +198,7 @@ struct Take {
     if (--function.left == 0) slot.context.finish();
     ++hot.processed;
     ++hot.emitted;
-    next(std::move(record));
+    next(std::forward<In>(record));
   }
 };
 
@@ -220,7 +220,7 @@ struct PassOn {
     ++hot.in;
     ++hot.processed;
     ++hot.emitted;
-    next(std::move(record));
+    next(std::forward<In>(record));
   }
 };
 struct UnionKind {
@@ -314,16 +314,16 @@ struct Fold {
   }
 };
 
-/// reduce(f), where f combines two records into one; with kRunning each record brings its key's value so far,
+/// reduce(f), where f combines two records into one; with Running each record brings its key's value so far,
 /// else that comes out when the input ends.
-template <bool kRunning, typename K, typename T, typename F, typename P = FailPolicy>
+template <bool Running, typename K, typename T, typename F, typename P = FailPolicy>
 struct Combine {
   using Function = F;
   using Policy = P;
   F function;
   P policy{};
   KeyedState<K, T> state{};
-  static constexpr const char* kKind = kRunning ? "running_reduce" : "reduce";
+  static constexpr const char* kKind = Running ? "running_reduce" : "reduce";
   static constexpr bool kMany = false;
   template <typename In>
   using Out = T;
@@ -337,22 +337,22 @@ struct Combine {
           const auto found = state.find(record.key);
           if (found == state.end()) {
             const auto placed = state.emplace(record.key, std::move(record.value)).first;
-            if constexpr (kRunning) now.emplace(std::as_const(placed->second));
+            if constexpr (Running) now.emplace(std::as_const(placed->second));
           } else {
             fold_into<P>(function, slot, found->second, std::as_const(record.value));
-            if constexpr (kRunning) now.emplace(std::as_const(found->second));
+            if constexpr (Running) now.emplace(std::as_const(found->second));
           }
         })) {
       return;
     }
     ++hot.processed;
-    if constexpr (kRunning) {
+    if constexpr (Running) {
       ++hot.emitted;
       next(std::move(*now));
     }
   }
   void finish(Slot&, Loop&, Hot& hot, auto&& next)
-    requires(!kRunning)
+    requires(!Running)
   {
     for (auto& [key, value] : state) {
       T out(std::move(value));

@@ -177,7 +177,8 @@ class Output {
     Consumer<T>* behind;  // on this thread; then there are no rings
     std::size_t lost;     // rings whose consumer is known to take nothing any more
   };
-  static constexpr std::size_t kGathered = std::clamp<std::size_t>(64 * 1024 / sizeof(T), 1, 1024);
+  static constexpr std::size_t kGathered =
+      std::clamp<std::size_t>(std::size_t{64} * 1024 / sizeof(T), 1, 1024);
 
   [[gnu::noinline]] void hand_on(T&& record) {
     bool gather = false;
@@ -199,7 +200,8 @@ class Output {
       }
     }
     if (!gather) return;
-    gathered_.push_back(std::move(record));
+    // It was moved above only where nothing gathers it.
+    gathered_.push_back(std::move(record));  // NOLINT(bugprone-use-after-move)
     if (gathered_.size() >= gathers_) flush();
   }
 

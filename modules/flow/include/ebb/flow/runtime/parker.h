@@ -64,7 +64,7 @@ class Parker {
   void wake() noexcept;
 
  private:
-  enum : std::uint32_t { kAwake, kAsleep };
+  static constexpr std::uint32_t kAwake = 0, kAsleep = 1;
 
   template <typename Ready>
   static bool spin(Ready&& ready) {

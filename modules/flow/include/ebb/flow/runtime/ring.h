@@ -118,7 +118,7 @@ class Ring final : public RingBase {
 
   /// A place to begin with for records of this type: as many as fit in 64 KiB, and not fewer than 4.
   static constexpr std::size_t default_capacity() {
-    return std::clamp<std::size_t>(std::bit_floor(std::size_t{64 * 1024} / sizeof(T)), 4, 4096);
+    return std::clamp<std::size_t>(std::bit_floor(std::size_t{64} * 1024 / sizeof(T)), 4, 4096);
   }
 
   /// Producer: appends, where full() does not hold.

@@ -20,6 +20,12 @@ struct Node {
   std::vector<Edge<T>*> edges;
 };
 
+/// Behind a sink.
+template <>
+struct Node<void> {
+  Stage* producer = nullptr;
+};
+
 // What a head is made from, for each replica.
 
 template <typename F, typename Policy>
