@@ -103,7 +103,7 @@ rest()
             self.cancel(d, job)
             self.assertEqual(d.processes_of(job), [])
             release = next(one for one in d.report(job)["releases"] if one["kind"] == "port")
-            self.assertIn(f"port {port} is held by ", release["verified_by"])
+            self.assertIn(f"port {port} is held by ", str(release["verified_by"]), release)
             waits = d.submit(["true"], ports=20)["id"]
             self.check_next(d, ports=19)
             self.assertEqual(d.job(waits)["state"], "queued")

@@ -20,6 +20,7 @@ std::string AttemptProcesses::cgroup() const {
 void AttemptProcesses::ended(const process::EndRecord& record) {
   leader_ = 0;  // from here on its number may be a stranger's
   left_ = !record.complete;
+  gone_ = record.complete;
   survivors_ = record.survivors;
 }
 
@@ -51,6 +52,8 @@ void AttemptProcesses::remember() {
 }
 
 bool AttemptProcesses::owns(const Listener& listener) const {
+  // A socket bears the mark of the group in which it was made, also where a stranger has it now.
+  if (gone_) return false;
   process::AttemptTree tree;
   if (const std::string group = cgroup(); !group.empty()) tree.cgroup_ids = process::cgroup_ids_below(group);
   for (const process::Survivor& process : find()) tree.pids.push_back(process.pid);

@@ -41,7 +41,7 @@ class AttemptProcesses {
   const Context& context_;
   AttemptId id_;
   pid_t leader_ = 0;
-  bool left_ = false;
+  bool left_ = false, gone_ = false;
   std::vector<process::Survivor> survivors_;
   std::vector<pid_t> remembered_;
 };

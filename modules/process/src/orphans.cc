@@ -137,6 +137,7 @@ bool Orphans::end(BootTime deadline) {
   while (!sweep()) {
     if (BootClock::now() >= deadline) return false;
     std::vector<pollfd> dying;
+    dying.reserve(killed_.size());
     for (const auto& [pid, pidfd] : killed_)
       dying.push_back({.fd = pidfd.get(), .events = POLLIN, .revents = 0});
     constexpr int kLookAgainMs = 5;  // one that is not ours to kill is found by looking only

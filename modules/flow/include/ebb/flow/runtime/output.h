@@ -189,7 +189,7 @@ class Output {
       } else {
         try {
           if (at + 1 == ways_.size() && !gather) {
-            send(way, std::move(record));
+            send(way, std::move(record));  // NOLINT(bugprone-use-after-move): in the last round
           } else if constexpr (std::copy_constructible<T>) {
             send(way, T(std::as_const(record)));
           }
