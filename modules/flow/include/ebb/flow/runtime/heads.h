@@ -84,7 +84,6 @@ class SourceHead {
 };
 
 /// Takes from rings: of one or several edges, each with one ring for each replica that produces into it.
-/// Rings of `first` are emptied before the others are looked at.
 template <typename T>
 class RingHead {
  public:
