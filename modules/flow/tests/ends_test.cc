@@ -124,6 +124,14 @@ TEST(Ends, TakeOfNothingAsksForNothing) {
   EXPECT_EQ(all.get().size(), 0u);
 }
 
+TEST(Ends, ASharedStreamThatNobodyEverWantsEnds) {
+  LocalEnvironment env("unwanted");
+  DataStream stream = env.from_source([next = 0]() mutable -> std::optional<int> { return next++; });
+  auto none = stream.take(0).collect();
+  run(env);
+  EXPECT_EQ(none.get().size(), 0u);
+}
+
 // Throws when it is copied for the third time.
 struct Fragile {
   explicit Fragile(int* count) : copies(count) {}

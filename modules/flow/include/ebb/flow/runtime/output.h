@@ -127,7 +127,7 @@ class Output {
 
   /// All that follows it in the graph; before the first record.
   void add(Edge<T>& edge) {
-    Way way{.edge = &edge, .rings = {}, .next = replica_, .behind = nullptr, .lost = 0};
+    Way way{.edge = &edge, .rings = {}, .next = replica_, .behind = nullptr};
     for (std::size_t consumer = 0; consumer < edge.consumers(); ++consumer) {
       way.rings.push_back(&edge.ring(replica_, consumer));
     }
@@ -136,7 +136,7 @@ class Output {
   }
   /// A stage that runs on this thread; not owned.
   void add_inline(Edge<T>& edge, Consumer<T>& consumer) {
-    ways_.push_back({.edge = &edge, .rings = {}, .next = 0, .behind = &consumer, .lost = 0});
+    ways_.push_back({.edge = &edge, .rings = {}, .next = 0, .behind = &consumer});
     only_ = nullptr;
   }
 
@@ -158,7 +158,11 @@ class Output {
     gathered_.clear();
   }
   /// Nobody takes anything any more.
-  [[nodiscard]] bool unwanted() const noexcept { return lost_ways_ == ways_.size() && !ways_.empty(); }
+  [[nodiscard]] bool unwanted() const noexcept {
+    return !ways_.empty() && std::all_of(ways_.begin(), ways_.end(), [](const Way& way) {
+      return way.behind != nullptr ? way.behind->done() : all_abandoned(way);
+    });
+  }
   /// A record that was emitted but goes nowhere.
   void drop(Discard reason) noexcept {
     for (const Way& way : ways_) way.edge->count_dropped(replica_, reason, 1);
@@ -175,7 +179,6 @@ class Output {
     std::vector<Ring<T>*> rings;
     std::size_t next;     // the replica whose turn it is
     Consumer<T>* behind;  // on this thread; then there are no rings
-    std::size_t lost;     // rings whose consumer is known to take nothing any more
   };
   static constexpr std::size_t kGathered =
       std::clamp<std::size_t>(std::size_t{64} * 1024 / sizeof(T), 1, 1024);
@@ -231,7 +234,7 @@ class Output {
         Ring<T>& ring = *way.rings[way.next];
         if (ring.has_room() && !ring.abandoned()) return true;
       }
-      return std::all_of(way.rings.begin(), way.rings.end(), [](Ring<T>* ring) { return ring->abandoned(); });
+      return all_abandoned(way);
     };
     if (!find()) worker_->wait(Doing::blocked, &way.edge->consumer()->operators.front()->name, find);
     return way.next;
@@ -245,20 +248,15 @@ class Output {
     }
     if (ring.abandoned()) {
       way.edge->count_dropped(replica_, ring.reason(), 1);
-      note_lost(way);
     } else if (!ring.has_room()) {  // the run was halted meanwhile
       way.edge->count_dropped(replica_, worker_->run().discard(), 1);
     } else {
       ring.push(std::move(record));
     }
   }
-  void note_lost(Way& way) {
-    const auto lost = static_cast<std::size_t>(
-        std::count_if(way.rings.begin(), way.rings.end(), [](Ring<T>* ring) { return ring->abandoned(); }));
-    if (way.lost < way.rings.size() && lost == way.rings.size()) ++lost_ways_;
-    way.lost = lost;
+  [[nodiscard]] static bool all_abandoned(const Way& way) noexcept {
+    return std::all_of(way.rings.begin(), way.rings.end(), [](Ring<T>* ring) { return ring->abandoned(); });
   }
-
   [[nodiscard]] bool is_last_inline(std::size_t at) const {
     return std::none_of(ways_.begin() + static_cast<std::ptrdiff_t>(at) + 1, ways_.end(),
                         [](const Way& way) { return way.behind != nullptr; });
@@ -274,14 +272,12 @@ class Output {
       std::vector<T> copy = gathered_;
       way.behind->consume(copy);
     }
-    if (way.behind->done()) ++lost_ways_;
   }
 
   Worker* worker_;
   std::size_t replica_;
   Ring<T>* only_ = nullptr;
   std::vector<Way> ways_;
-  std::size_t lost_ways_ = 0;
   // Not more than one behind a source, which may wait for its next record with the last one in here.
   std::size_t gathers_;
   std::vector<T> gathered_;
