@@ -360,8 +360,8 @@ void Run::settle() {
     try {
       options_.on_report(last);
     } catch (...) {
-      std::cerr << "ebb: on_report of pipeline '" << name_ << "': " << text_of(std::current_exception())
-                << '\n';
+      std::cerr << "ebb: on_report of pipeline '" << name_
+                << "': " << lifecycle::text_of(std::current_exception()) << '\n';
     }
   }
   if (left_behind_ && policy_of(options_) == WhenStuck::exit) {
@@ -412,7 +412,7 @@ PipelineReport Run::report() const {
   const RunState::Failure failure = state_.failure();
   if (failure.error) {
     report.failed_at = failure.where;
-    report.error = text_of(failure.error);
+    report.error = lifecycle::text_of(failure.error);
   } else if (const std::string trouble = services_->trouble(); report.ended && !trouble.empty()) {
     report.failed_at = "the services' end";
     report.error = trouble;

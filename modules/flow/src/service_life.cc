@@ -2,15 +2,7 @@
 
 namespace ebb::flow {
 
-std::string text_of(const std::exception_ptr& error) {
-  try {
-    std::rethrow_exception(error);
-  } catch (const std::exception& e) {
-    return e.what();
-  } catch (...) {
-    return "an exception that is no std::exception";
-  }
-}
+using lifecycle::text_of;
 
 ServiceLife::ServiceLife(std::vector<std::shared_ptr<ServiceBase>> services, const SubmitOptions& options,
                          Stuck stuck)

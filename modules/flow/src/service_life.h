@@ -54,6 +54,4 @@ class ServiceLife {
   std::vector<model::ReleaseRecord> releases_;
 };
 
-[[nodiscard]] std::string text_of(const std::exception_ptr& error);
-
 }  // namespace ebb::flow

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "ebb/base/units.h"
+#include "ebb/lifecycle/blocking.h"
 
 namespace ebb::lifecycle {
 

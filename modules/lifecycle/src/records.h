@@ -8,8 +8,6 @@
 
 namespace ebb::lifecycle {
 
-/// What an exception says, for a record.
-[[nodiscard]] std::string text_of(const std::exception_ptr& error);
 /// The record of a thing whose release threw.
 [[nodiscard]] model::ReleaseRecord failure_record(model::ReleaseRecord what, std::string_view prefix,
                                                   const std::exception_ptr& error);

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <exception>
 #include <functional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -8,6 +10,9 @@
 #include "ebb/model/report.h"
 
 namespace ebb::lifecycle {
+
+/// What an exception says, for a record or a person.
+[[nodiscard]] std::string text_of(const std::exception_ptr& error);
 
 /// A scope for code without an event loop, such as a pipeline that stops its services: releases are plain
 /// functions that may block, and run on the caller's thread in *reverse* order of add(), as destructors do.
