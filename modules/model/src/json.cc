@@ -4,6 +4,7 @@
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/error.hpp>
 #include <boost/json/value_stack.hpp>
+#include <charconv>
 #include <vector>
 
 #include "decoder.h"
@@ -86,17 +87,28 @@ class Builder {
     values_.push_string(part);
     return no_nul(part, ec) && counted();
   }
-  bool on_number_part(string_view, error_code&) { return true; }
+  bool on_number_part(string_view part, error_code&) {
+    number_.append(part.data(), part.size());
+    return true;
+  }
   bool on_int64(std::int64_t number, string_view, error_code&) {
     values_.push_int64(number);
+    number_.clear();
     return counted();
   }
   bool on_uint64(std::uint64_t number, string_view, error_code&) {
     values_.push_uint64(number);
+    number_.clear();
     return counted();
   }
-  bool on_double(double number, string_view, error_code&) {
-    values_.push_double(number);
+  // The parser's own value may be the neighbour of the one that is nearest to the text; it is kept only for
+  // what no double can hold.
+  bool on_double(double number, string_view part, error_code&) {
+    number_.append(part.data(), part.size());
+    double nearest = 0;
+    const auto read = std::from_chars(number_.data(), number_.data() + number_.size(), nearest);
+    values_.push_double(read.ec == std::errc() ? nearest : number);
+    number_.clear();
     return counted();
   }
   bool on_bool(bool truth, error_code&) {
@@ -149,6 +161,7 @@ class Builder {
   boost::json::value_stack values_;
   std::vector<Open> open_;
   std::string key_;
+  std::string number_;  // its text so far
   std::optional<Error> problem_;
 };
 

@@ -59,6 +59,24 @@ TEST(ParseJson, RefusesNulAndBytesThatAreNoUtf8) {
   EXPECT_FALSE(parse_json(std::string_view("{}\0", 3)));
 }
 
+// What is written must be what was read, to the last bit.
+TEST(ParseJson, ANumberIsTheNearestDouble) {
+  const std::pair<std::string, double> numbers[] = {
+      {"30000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+       ".5",
+       3e100},
+      {"123456789012345678901234567890.25e-40", 123456789012345678901234567890.25e-40},
+      {"1e-320", 1e-320},
+      {"0.1", 0.1},
+      {"-2.5", -2.5}};
+  for (const auto& [text, number] : numbers) {
+    const auto value = ebb::model::parse_json("[" + text + ",7," + text + "]");
+    ASSERT_TRUE(value.ok()) << text;
+    EXPECT_EQ(value->as_array()[0].as_double(), number) << text;
+    EXPECT_EQ(value->as_array()[2].as_double(), number) << text;
+  }
+}
+
 TEST(ParseJson, TakesAHundredThousandKeys) {
   std::string text = "{";
   for (int i = 0; i < 100'000; ++i) text += (i > 0 ? ",\"V" : "\"V") + std::to_string(i) + "\":\"\"";

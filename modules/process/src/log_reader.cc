@@ -140,15 +140,28 @@ Result<std::optional<LogReader::Segment>> LogReader::open_segment(std::uint64_t 
   return std::optional<Segment>(std::move(segment));
 }
 
+// The next one that can be read: one whose index has no header of ours is a hole in the log, and the log's
+// end where nothing that can be read stands behind it. An error where none can be read at all.
 Result<std::optional<LogReader::Segment>> LogReader::first_after(std::optional<std::uint64_t> number) const {
   for (int turn = 0; turn < kMostTurns; ++turn) {
     auto numbers = list_segments(folder_.get());
     if (!numbers) return std::move(numbers).error();
-    const auto at = number ? std::upper_bound(numbers->begin(), numbers->end(), *number) : numbers->begin();
-    if (at == numbers->end()) return std::optional<Segment>();
+    auto at = number ? std::upper_bound(numbers->begin(), numbers->end(), *number) : numbers->begin();
+    std::optional<Error> unreadable;
     bool gone = false;
-    auto segment = open_segment(*at, &gone);
-    if (!segment || segment->has_value() || !gone) return segment;
+    for (; at != numbers->end(); ++at) {
+      auto segment = open_segment(*at, &gone);
+      if (gone) break;
+      if (!segment && segment.error().code == Errc::corrupt) {
+        unreadable = std::move(segment).error();
+        continue;
+      }
+      if (segment && segment->has_value()) (*segment)->behind_hole = unreadable.has_value();
+      return segment;
+    }
+    if (gone) continue;
+    if (unreadable && !number) return *std::move(unreadable);
+    return std::optional<Segment>();
   }
   return Error{Errc::unavailable, "the log in " + path_ + " is written faster than it can be read", {}, {}};
 }
@@ -271,8 +284,8 @@ Result<bool> LogReader::next_segment(LogBatch& batch) {
   const Segment& found = **next;
   if (found.header.start < std::max(place_.end, end_of(current_))) return false;
   if (found.header.start > batch.next) {
-    const bool neighbour = found.number == current_.number + 1;
-    add_gap(batch, neighbour ? LogPiece::Kind::damaged : LogPiece::Kind::replaced, found.header.start,
+    const bool damaged = found.behind_hole || found.number == current_.number + 1;
+    add_gap(batch, damaged ? LogPiece::Kind::damaged : LogPiece::Kind::replaced, found.header.start,
             found.header.created);
   }
   enter(**std::move(next));

@@ -236,22 +236,29 @@ TEST(LogReader, ARecordOfNothingIsTheEndOfItsIndexForASearchToo) {
   EXPECT_EQ(read_all(reader).text, "<damaged 0+5>more");
 }
 
-TEST(LogReader, WhatStandsBeforeASegmentThatCannotBeReadIsGivenFirst) {
+TEST(LogReader, ASegmentThatCannotBeReadIsAHoleWhateverTheSizeOfReads) {
   const TempDir dir;
   std::filesystem::create_directory(dir / "log");
   put_segment(dir / "log", 0, 0, "0123456789\n");
-  std::ofstream(dir / "log" / log_index_name(1)) << std::string(kLogRecordSize, 'x');
+  for (const std::uint64_t number : {1u, 2u, 4u}) {
+    std::ofstream(dir / "log" / log_index_name(number)) << std::string(kLogRecordSize, 'x');
+  }
   for (const std::size_t size : {std::size_t{7}, std::size_t{1} << 20}) {
     LogReader reader = open(dir / "log");
-    std::string text;
-    Result<LogBatch> batch = LogBatch{};
-    for (std::uint64_t next = 0; (batch = reader.read(next, LogFilter::both, size)).ok();
-         next = batch->next) {
-      ASSERT_EQ(batch->state, LogBatch::State::more);
-      for (const LogPiece& piece : batch->pieces) text += piece.bytes;
+    for (const std::uint64_t from : {0u, 4u, 0u}) {
+      EXPECT_EQ(read_all(reader, from, LogFilter::both, size).text, std::string("0123456789\n").substr(from));
     }
-    EXPECT_EQ(text, "0123456789\n") << size;
-    EXPECT_EQ(batch.error().code, Errc::corrupt);
+    EXPECT_EQ(*reader.tail(1, LogFilter::both), 0u);
+  }
+  put_segment(dir / "log", 3, 20, "behind it\n");
+  for (const std::size_t size : {std::size_t{7}, std::size_t{1} << 20}) {
+    LogReader reader = open(dir / "log");
+    for (const std::uint64_t from : {0u, 4u, 0u}) {
+      EXPECT_EQ(read_all(reader, from, LogFilter::both, size).text,
+                std::string("0123456789\n").substr(from) + "<damaged 11+9>behind it\n");
+    }
+    EXPECT_EQ(*reader.end(), 30u);
+    EXPECT_EQ(*reader.tail(1, LogFilter::both), 11u) << "from the hole before it on";
   }
 }
 

@@ -72,7 +72,8 @@ class LogReader {
     std::uint64_t number = 0;
     LogHeader header;
     UniqueFd index;
-    UniqueFd text;  // opened when the first byte is read from it
+    UniqueFd text;             // opened when the first byte is read from it
+    bool behind_hole = false;  // one before it could not be read
   };
   // A border between two records: where the next one stands, and what the one before it said.
   struct Place {
