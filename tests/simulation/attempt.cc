@@ -1,5 +1,7 @@
 #include "attempt.h"
 
+#include <algorithm>
+
 #include "world.h"
 
 // Its life, from the engine's first action to its last; modules/daemon/src/attempt.cc.
@@ -78,6 +80,7 @@ void Attempt::start() {
   }
   const Program& program = world_.program(job_);
   const bool attached = program.owner_lease.has_value() && !disowned_;
+  world_.daemon.make_room_for(leases_);
   linked(world_.keepers.fork(id_, job_, leases_, attached), true);
 }
 
@@ -117,8 +120,23 @@ void Attempt::tree_ended(engine::Ended event) {
   }
 }
 
+void Attempt::let_keeper_go() {
+  if (!linked_) return;
+  world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
+  expect_end(5s);
+}
+
+// A keeper that should have left by now, and cannot, holds the locks that the next one shares.
+void Attempt::make_room_for(const engine::Leases& leases) {
+  const auto shared = [](const std::vector<int>& ours, const std::vector<int>& theirs) {
+    return std::ranges::find_first_of(ours, theirs) != ours.end();
+  };
+  if (!shared(leases_.gpus, leases.gpus) && !shared(leases_.ports, leases.ports)) return;
+  if (finished_ && linked_ && end_ && end_->complete) world_.keepers.kill(keeper_);
+}
+
 void Attempt::emptied() {
-  if (linked_) world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
+  let_keeper_go();
   look_at_quarantined();
   if (!linked_) clean_up();
 }
@@ -157,7 +175,7 @@ void Attempt::finish() {
   finished_ = true;
   if (!end_->complete) keep_quarantined();
   if (!world_.daemon.step()) return;
-  if (end_->complete && linked_) world_.keepers.command(keeper_, {.kind = Command::Kind::ack});
+  if (end_->complete) let_keeper_go();
   if (!linked_) clean_up();
   watch_quarantined();
 }

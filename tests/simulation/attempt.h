@@ -26,6 +26,8 @@ class Attempt {
   void disown();
   void release(const engine::act::Release& release);
   void finish();
+  /// Another one is about to use these devices.
+  void make_room_for(const engine::Leases& leases);
 
   // recovery
   void adopt(std::uint32_t boot, model::JobState state);
@@ -61,6 +63,7 @@ class Attempt {
   void tree_ended(engine::Ended event);
   void emptied();
   void never_began();
+  void let_keeper_go();
   void keep_quarantined();
   void clean_up();
 

@@ -45,6 +45,9 @@ class Daemon {
   void keeper_came(int keeper);
   void tree_emptied(int keeper);
 
+  // from an attempt that is about to start
+  void make_room_for(const engine::Leases& leases);
+
   /// Whether nothing is under way, and every attempt's places are gone.
   [[nodiscard]] bool at_rest() const;
   [[nodiscard]] bool submitting() const { return !submissions_.empty(); }

@@ -21,6 +21,9 @@ const std::vector<NamedSeed>& named_seeds() {
        .options = {},
        .what = "a keeper died before it handed its locks over, and the quarantined GPU was anybody's"},
       {.seed = 765, .options = {}, .what = "the same, while its processes were being killed"},
+      {.seed = 523'046,
+       .options = {},
+       .what = "a stopped keeper of an ended job was the last that held the next job's lock, and was killed"},
       // the simulator itself
       {.seed = 153'626,
        .options = {},

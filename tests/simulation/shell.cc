@@ -219,6 +219,10 @@ Attempt* Daemon::attempt(JobId job) {
   return found == current_.end() ? nullptr : &attempts_[static_cast<std::size_t>(found->second)];
 }
 
+void Daemon::make_room_for(const engine::Leases& leases) {
+  for (Attempt& one : attempts_) one.make_room_for(leases);
+}
+
 Attempt& Daemon::add_attempt(AttemptId id, const engine::Leases& leases) {
   const int place = static_cast<int>(attempts_.size());
   std::erase_if(current_, [&](const auto& known) { return known.first == id.job; });

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 
 #include "attempt_search.h"
@@ -71,6 +72,7 @@ void Attempt::start(std::map<std::string, std::string> secret_env, int owner) {
     ipc_ = process::claim_before_start(id_, job_->surroundings.uid);
     ipc_->started = now;
   }
+  for (const auto& other : context_.lingering) other->make_room_for(leases_);
   auto keeper = context_.keepers->start(spec_, locks_->descriptors(), owner);
   // Only what follows from the machine is needed from here on.
   spec_.argv.clear();
@@ -271,6 +273,14 @@ void Attempt::clean_up() {
     process::remove_attempt_folder(folder);
   });
   linger();
+}
+
+void Attempt::make_room_for(const engine::Leases& leases) {
+  const auto shared = [](const std::vector<int>& ours, const std::vector<int>& theirs) {
+    return std::ranges::find_first_of(ours, theirs) != ours.end();
+  };
+  if (!shared(leases_.gpus, leases.gpus) && !shared(leases_.ports, leases.ports)) return;
+  if (tree_.has_keeper() && tree_.end() && tree_.end()->complete) tree_.kill_keeper();
 }
 
 // Nobody else holds it any longer. It goes in a turn of its own: whoever calls this may be a part of it.

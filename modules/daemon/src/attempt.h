@@ -49,6 +49,9 @@ class Attempt : public std::enable_shared_from_this<Attempt> {
   void finish();
   /// The daemon goes and leaves the attempt to its keeper. Nothing is called or told from here on.
   void detach();
+  /// Another attempt is about to use these devices and shares their locks. A keeper that should have left by
+  /// now, and cannot, would go on holding them when nobody else does any longer: it is killed.
+  void make_room_for(const engine::Leases& leases);
 
   /// For an attempt of an earlier daemon, whose journal has it in `state`: takes up its keeper and locks, and
   /// tells what has become of it. One that is releasing only gets its keeper and locks back: the engine

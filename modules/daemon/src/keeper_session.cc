@@ -110,6 +110,12 @@ void KeeperSession::stop(const process::Stop& stop, Duration kill_within) {
   expect_end(stop.grace + kill_within + answer_within_);
 }
 
+void KeeperSession::acknowledge() {
+  if (!link_ || foreign_) return;
+  send(process::Ack{});
+  expect_end(answer_within_);
+}
+
 void KeeperSession::send(const process::KeeperCommand& command) {
   if (link_ && !foreign_) (void)link_->send(command);
 }

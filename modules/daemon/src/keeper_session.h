@@ -53,7 +53,8 @@ class KeeperSession {
   /// `kill_within`. Where it is not linked nothing is asked: that it is lost has been or will be told.
   void stop(const process::Stop& stop, Duration kill_within);
   void disown() { send(process::Disown{}); }
-  void acknowledge() { send(process::Ack{}); }
+  /// Nothing is asked of it any longer: it goes, and at once. One that does not is told as lost.
+  void acknowledge();
   /// The tree has ended: nothing is expected of it any longer.
   void expect_nothing();
   /// SIGKILL, where it is our child; false where it is not.

@@ -109,7 +109,7 @@ void KeptTree::lost(KeeperSession::Loss how) {
   // It may live all the same, stopped or without its connection, and would go on holding the locks.
   const bool may_live = !keeper_.reaped() && (!known || how != KeeperSession::Loss::exited);
   if (!known) processes_->remember();  // with the keeper its leader dies
-  if (may_live && !keeper_.kill()) process::kill_keeper(folder_);
+  if (may_live) kill_keeper();
   foreign_ = false;
   if (!known) {
     calls_.no_keeper();  // it may have handed nothing over; comes again when one that was killed is gone
@@ -121,6 +121,10 @@ void KeptTree::lost(KeeperSession::Loss how) {
     }
   }
   if (!keeper_.present()) calls_.keeper_gone();
+}
+
+void KeptTree::kill_keeper() {
+  if (!keeper_.kill()) process::kill_keeper(folder_);
 }
 
 void KeptTree::kill(KeeperLoss loss) {

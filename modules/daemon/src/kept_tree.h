@@ -68,6 +68,8 @@ class KeptTree {
   /// remembered.
   void disown();
   void acknowledge() { keeper_.acknowledge(); }
+  /// SIGKILL to a keeper that has nothing left to do.
+  void kill_keeper();
   void close();
 
   /// How it ended; nothing while that is not known.

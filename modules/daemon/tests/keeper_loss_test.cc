@@ -4,10 +4,12 @@
 #include <signal.h>
 
 #include <filesystem>
+#include <fstream>
 #include <functional>
 
 #include "daemon_fixture.h"
 #include "ebb/model/json.h"
+#include "ebb/process/proc.h"
 #include "ebb/process/spawn.h"
 
 namespace ebb::daemon {
@@ -122,6 +124,82 @@ TEST_F(KeeperLoss, AKeeperThatIsStoppedWithinTheGracePeriodIsReplaced) {
         ::kill(running.keeper, SIGSTOP);
       });
   EXPECT_EQ(report.reason.kind, StopKind::cancelled) << model::json_text(report);
+}
+
+// A job that ends when it is told to, and its keeper, which is stopped between its last word and the daemon's
+// answer to that.
+class LeavingKeeper : public KeeperLoss {
+ protected:
+  Task<Running> stopped_at_its_end(Daemon& daemon, const Caller& who) {
+    Submission request = job({"/bin/sh", "-c",
+                              "echo >$EBB_SCRATCH/ready; while [ ! -e $EBB_SCRATCH/go ]; do sleep 0.01; "
+                              "done"});
+    request.request.gpus = 1;
+    Running running;
+    running.id = (co_await daemon.submit(who, std::move(request)))->job.id;
+    const bool ready = co_await wrote(daemon, who, running.id, "ready");
+    EXPECT_TRUE(ready);
+    running.keeper = keeper_of(running.id);
+    EXPECT_GT(running.keeper, 0);
+    if (running.keeper > 0) stop_at_end(running);
+    co_return running;
+  }
+
+ private:
+  // Nothing of the daemon runs meanwhile: this is its thread.
+  void stop_at_end(const Running& running) {
+    const std::string name = running.id.str() + ".1";
+    auto link = process::KeeperLink::connect((config_.state.dir / "attempts" / name).string());
+    ASSERT_TRUE(link.ok()) << link.error().message;
+    std::ofstream(config_.jobs.scratch / name / "go").put('\n');
+    for (;;) {
+      pollfd news{.fd = link->fd(), .events = POLLIN, .revents = 0};
+      ASSERT_EQ(::poll(&news, 1, 20'000), 1);
+      const auto received = link->receive();
+      ASSERT_TRUE(received.ok() && !received->closed);
+      for (const process::KeeperEvent& event : received->events) {
+        if (!std::holds_alternative<process::Ended>(event)) continue;
+        ASSERT_EQ(::kill(running.keeper, SIGSTOP), 0);
+        return;
+      }
+    }
+  }
+};
+
+// Dead, reaped by the daemon or not yet.
+bool gone(pid_t keeper) {
+  const auto stat = process::read_proc_stat(keeper);
+  return !stat || stat->gone();
+}
+
+TEST_F(LeavingKeeper, ThatCannotLeaveIsKilled) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const Running running = co_await stopped_at_its_end(daemon, who);
+    const model::Report report = co_await ended(daemon, who, running.id);
+    EXPECT_EQ(report.reason.kind, StopKind::completed) << model::json_text(report);
+    EXPECT_TRUE(report.complete);
+    EXPECT_FALSE(gone(running.keeper)) << "it was not stopped in time";
+    const auto limit = BootClock::now() + 30s;
+    while (!gone(running.keeper) && BootClock::now() < limit)
+      (void)co_await daemon.changed(who, running.id, JobState::completed, 100ms);
+    EXPECT_TRUE(gone(running.keeper)) << "left for ever";
+  });
+}
+
+// Else the GPU's lock is a dead job's affair, when its new keeper and the daemon die.
+TEST_F(LeavingKeeper, DoesNotShareALockWithTheNextJob) {
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const Running running = co_await stopped_at_its_end(daemon, who);
+    (void)co_await ended(daemon, who, running.id);
+    Submission next = job({"/bin/sleep", "1000"});
+    next.request.gpus = 1;
+    const JobId id = (co_await daemon.submit(who, std::move(next)))->job.id;
+    (void)co_await in_state(daemon, who, id, JobState::running);
+    EXPECT_TRUE(gone(running.keeper));
+    (void)co_await cancelled(daemon, who, id);
+  });
 }
 
 }  // namespace
