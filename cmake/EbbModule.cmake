@@ -77,7 +77,7 @@ function(ebb_module module)
     target_link_libraries(${target} ${scope} ebb_${dependency})
   endforeach()
 
-  if(tests AND NOT EBB_FUZZ)
+  if(tests)
     add_executable(${module}_test ${tests})
     target_include_directories(${module}_test PRIVATE src tests)
     target_link_libraries(${module}_test PRIVATE ${target} ${arg_TEST_LINK} GTest::gmock GTest::gtest_main)

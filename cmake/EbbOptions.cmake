@@ -30,33 +30,30 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 
 set(EBB_SANITIZE "" CACHE STRING "Sanitizers for every target, as in -fsanitize=")
-option(EBB_FUZZ "Build the libFuzzer targets" OFF)
 # How many times longer than usual a test waits for what must come. What the product promises is not stretched.
 set(EBB_PATIENCE 1)
 if(EBB_SANITIZE)
   set(EBB_PATIENCE 5)
   add_compile_options(-fsanitize=${EBB_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${EBB_SANITIZE})
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    if(EBB_SANITIZE MATCHES thread)
-      # g++ warns of Asio's fences, which ThreadSanitizer does not know; what they order is under a mutex too.
-      add_compile_options(-Wno-tsan)
-    elseif(EBB_SANITIZE MATCHES undefined)
-      add_compile_options(-O0)  # optimizing what UBSan puts in takes longer than all the rest
-    endif()
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND EBB_SANITIZE MATCHES thread)
+    # g++ warns of Asio's fences, which ThreadSanitizer does not know; what they order is under a mutex too.
+    add_compile_options(-Wno-tsan)
+  elseif(EBB_SANITIZE MATCHES undefined)
+    add_compile_options(-O0)  # optimizing what UBSan puts in takes longer than all the rest
   endif()
-  if(NOT EBB_FUZZ)
-    # Anybody's, since programs run as several users.
-    file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/reports")
-    file(CHMOD "${CMAKE_BINARY_DIR}/reports"
-         PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_WRITE GROUP_EXECUTE
-                     WORLD_READ WORLD_WRITE WORLD_EXECUTE)
-    add_library(ebb_sanitizer_options OBJECT "${CMAKE_CURRENT_LIST_DIR}/sanitizer_options.c")
-    target_compile_definitions(ebb_sanitizer_options PRIVATE
-      EBB_SANITIZER_REPORTS="${CMAKE_BINARY_DIR}/reports")
-    link_libraries(
-      "$<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:$<TARGET_OBJECTS:ebb_sanitizer_options>>")
-  endif()
+  # Anybody's, since programs run as several users.
+  file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/reports")
+  file(CHMOD "${CMAKE_BINARY_DIR}/reports"
+       PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_WRITE GROUP_EXECUTE
+                   WORLD_READ WORLD_WRITE WORLD_EXECUTE)
+  add_library(ebb_sanitizer_options OBJECT "${CMAKE_CURRENT_LIST_DIR}/sanitizer_options.c")
+  target_compile_definitions(ebb_sanitizer_options PRIVATE EBB_SANITIZER_REPORTS="${CMAKE_BINARY_DIR}/reports")
+  # EBB_OWN_REPORTS: a program that says on stderr what was found.
+  set(is_program "$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>")
+  set(own_reports "$<BOOL:$<TARGET_PROPERTY:EBB_OWN_REPORTS>>")
+  link_libraries(
+    "$<$<AND:${is_program},$<NOT:${own_reports}>>:$<TARGET_OBJECTS:ebb_sanitizer_options>>")
 endif()
 
 # A compiler cache where there is one: a rebuild after switching branches then costs seconds.
