@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <ranges>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -24,9 +26,10 @@ template <typename T>
 class VectorSource {
  public:
   explicit VectorSource(std::vector<T> records) : records_(std::move(records)) {}
-  std::optional<T> operator()() {
-    if (next_ == records_.size()) return std::nullopt;
-    return std::move(records_[next_++]);
+  std::span<T> batch(std::size_t limit) {
+    const std::size_t begin = next_;
+    next_ += std::min(limit, records_.size() - begin);
+    return {records_.data() + begin, next_ - begin};
   }
 
  private:
@@ -35,8 +38,9 @@ class VectorSource {
 };
 
 template <typename F>
-concept SourceFunction =
-    requires(F& f, Context& context, const std::stop_token& stop) { pull(f, context, stop).has_value(); };
+concept SourceFunction = SourceInBatches<F> || requires(F& f, Context& context, const std::stop_token& stop) {
+  pull(f, context, stop).has_value();
+};
 
 }  // namespace flow
 
@@ -54,7 +58,13 @@ class LocalEnvironment {
   template <std::ranges::input_range Range>
   auto from_collection(Range&& range) {
     using T = std::ranges::range_value_t<Range>;
-    if constexpr (std::same_as<std::remove_cvref_t<Range>, std::vector<T>>) {
+    if constexpr (std::same_as<T, bool>) {  // a vector of them is no array
+      return from([records = std::vector<bool>(range.begin(), range.end()),
+                   next = std::size_t{0}]() mutable -> std::optional<bool> {
+        if (next == records.size()) return std::nullopt;
+        return records[next++];
+      });
+    } else if constexpr (std::same_as<std::remove_cvref_t<Range>, std::vector<T>>) {
       return from(flow::VectorSource<T>(std::forward<Range>(range)));
     } else {
       std::vector<T> records;

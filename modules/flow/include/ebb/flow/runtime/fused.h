@@ -2,6 +2,7 @@
 
 #include <array>
 #include <concepts>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -34,113 +35,188 @@ void close_function(F& function) {
   if constexpr (requires { function.close(); }) function.close();
 }
 
+/// Operators that a loop works on a copy of, which it puts back after its batch: the state of their functions
+/// then is in registers. Small ones that are copied byte by byte, and that nobody has told where they are.
+template <typename Op>
+inline constexpr bool kCopiedIntoLoop =
+    std::is_trivially_copyable_v<Op> && std::copy_constructible<Op> && sizeof(Op) <= 64 &&
+    !requires(Op& op, Context& context) { op.function.open(context); };
+template <typename Op>
+using InLoop = std::conditional_t<kCopiedIntoLoop<Op>, Op, Op&>;
+
+template <typename Op>
+[[gnu::always_inline]] inline void put_back(Op& op, const std::type_identity_t<Op>& copy) noexcept {
+  if constexpr (kCopiedIntoLoop<Op>) std::construct_at(std::addressof(op), copy);
+}
+
 /// The operators of one replica, their slots, and the output behind them.
 template <typename Output, typename... Ops>
 class Chained {
  public:
   static constexpr std::size_t kOps = sizeof...(Ops);
-  using Hots = std::array<Hot, kOps>;
 
   Chained(std::tuple<Ops...> ops, std::array<Slot*, kOps> slots, Worker& worker, Output output)
-      : ops_(std::move(ops)), slots_(slots), loop_{worker}, output_(std::move(output)) {}
+      : ops_(std::move(ops)), slots_(slots), worker_(&worker), output_(std::move(output)) {}
 
-  [[nodiscard]] Loop& loop() noexcept { return loop_; }
-  [[nodiscard]] const Loop& loop() const noexcept { return loop_; }
+  [[nodiscard]] Worker& worker() noexcept { return *worker_; }
   [[nodiscard]] Output& output() noexcept { return output_; }
   [[nodiscard]] const Output& output() const noexcept { return output_; }
+  /// No operator takes any more records.
+  [[nodiscard]] bool stopped() const noexcept { return stopped_; }
 
-  /// One record through operator I and all that follow.
-  template <std::size_t I, typename T>
-  [[gnu::always_inline]] void push(T&& record, Hots& hots) {
-    if constexpr (I == kOps) {
-      if constexpr (!std::same_as<Output, NoOutput>) output_(std::forward<T>(record));
-    } else {
-      auto& op = std::get<I>(ops_);
-      op.apply(std::forward<T>(record), *slots_[I], loop_, hots[I],
-               [&](auto&& out) __attribute__((always_inline)) {
-                 if constexpr (std::remove_cvref_t<decltype(op)>::kMany) {
-                   if (!accepts(I + 1)) return drop(I + 1);
-                 }
-                 push<I + 1>(std::forward<decltype(out)>(out), hots);
-               });
-      if constexpr (may_finish<std::remove_cvref_t<decltype(op)>, T>()) note_finished(I);
+  /// Calls `take(loop, emit)`, where emit sends a record through all operators; gives what that gives.
+  template <typename Take>
+  [[gnu::always_inline]] auto batch(Take&& take) {
+    Pass pass(*this);
+    try {
+      auto done = take(pass.loop, [&](auto&& record) __attribute__((always_inline)) {
+        ++pass.taken;
+        pass.template push<0>(std::forward<decltype(record)>(record));
+      });
+      pass.settle();
+      return done;
+    } catch (...) {  // of the records' own constructors
+      pass.settle();
+      throw;
     }
-  }
-
-  /// Adds what a batch has counted to what everybody can read.
-  void settle(const Hots& hots) noexcept {
-    for (std::size_t i = 0; i < kOps; ++i) {
-      Counts& counts = slots_[i]->counts;
-      if (hots[i].in != 0) Counts::add(counts.in, hots[i].in);
-      if (hots[i].processed != 0) Counts::add(counts.processed, hots[i].processed);
-      if (hots[i].filtered != 0) Counts::add(counts.filtered, hots[i].filtered);
-      if (hots[i].emitted != 0) Counts::add(counts.emitted, hots[i].emitted);
-    }
-    loop_.worker.at = nullptr;
   }
 
   void open() {
     each([](auto& op, Slot& slot) { open_function(op.function, slot.context); });
-    for (std::size_t i = 0; i < kOps; ++i) note_finished(i);
-    loop_.worker.at = nullptr;
+    for (std::size_t i = 0; i < kOps; ++i) {
+      if (slots_[i]->context.finished()) finished(i);
+    }
+    worker_->at = nullptr;
   }
   void close() noexcept {
     each([&](auto& op, Slot& slot) {
       try {
         close_function(op.function);
       } catch (...) {
-        loop_.worker.run().fail(slot.of->name, std::current_exception());
+        worker_->run().fail(slot.of->name, std::current_exception());
       }
     });
-    loop_.worker.at = nullptr;
+    worker_->at = nullptr;
   }
   /// Lets each operator emit what it holds, from the head to the tail.
   void finish() {
     finishing_ = true;
-    loop_.stopped = false;
+    stopped_ = false;
     finish_from<0>();
     output_.flush();
   }
 
  private:
+  // One pass over some records: everything that the loop needs, as local variables of it.
+  struct Pass {
+    explicit Pass(Chained& of_chain)
+        : chain(of_chain),
+          loop{*chain.worker_, chain.stopped_},
+          ops(std::apply([](Ops&... op) { return std::tuple<InLoop<Ops>...>(op...); }, chain.ops_)) {
+      for (std::size_t i = 0; i < kOps; ++i) of[i] = chain.slots_[i]->of;
+    }
+    Pass(const Pass&) = delete;
+    Pass& operator=(const Pass&) = delete;
+    ~Pass() = default;
+
+    /// One record through operator I and all that follow.
+    template <std::size_t I, typename T>
+    [[gnu::always_inline]] void push(T&& record) {
+      if constexpr (I == kOps) {
+        if constexpr (!std::same_as<Output, NoOutput>) chain.output_(std::forward<T>(record));
+      } else {
+        auto& op = std::get<I>(ops);
+        using Op = std::remove_cvref_t<decltype(op)>;
+        op.apply(std::forward<T>(record), here<I>(), loop, [&](auto&& out) __attribute__((always_inline)) {
+          if constexpr (Op::kGives == Gives::many) {
+            if (!chain.accepts(I + 1, loop)) return drop<I>();
+          }
+          push<I + 1>(std::forward<decltype(out)>(out));
+        });
+        if constexpr (may_finish<Op, T>()) {
+          if (chain.slots_[I]->context.finished()) {
+            chain.finished(I);
+            loop.stopped = true;
+          }
+        }
+      }
+    }
+    template <std::size_t I>
+    [[gnu::always_inline]] void drop() {
+      ++hots[I].dropped;
+      chain.count_dropped(I + 1);
+    }
+    template <std::size_t I>
+    [[nodiscard]] [[gnu::always_inline]] Here here() {
+      return {*chain.slots_[I], of[I], hots[I]};
+    }
+    /// Puts everything back, and adds what was counted to what everybody can read.
+    void settle() noexcept {
+      [&]<std::size_t... I>(std::index_sequence<I...>) {
+        [[maybe_unused]] std::uint64_t in = taken;
+        (..., (put_back<Ops>(std::get<I>(chain.ops_), std::get<I>(ops)),
+               in = count<Ops::kGives>(chain.slots_[I]->counts, in, hots[I])));
+      }(std::make_index_sequence<kOps>());
+      if (loop.stopped) chain.stopped_ = true;
+      chain.worker_->at = nullptr;
+    }
+    // What the operator behind this one got.
+    template <Gives kGives>
+    static std::uint64_t count(Counts& counts, std::uint64_t in, const Hot& hot) noexcept {
+      const std::uint64_t done = in - hot.lost;
+      const std::uint64_t given = kGives == Gives::one ? done : hot.given;
+      const std::uint64_t filtered = kGives == Gives::one_or_none ? done - given : 0;
+      Counts::add(counts.in, in);
+      Counts::add(counts.processed, done - filtered);
+      Counts::add(counts.filtered, filtered);
+      Counts::add(counts.emitted, given);
+      return given - hot.dropped;
+    }
+
+    Chained& chain;
+    Loop loop;
+    std::tuple<InLoop<Ops>...> ops;
+    std::array<const Operator*, kOps> of{};
+    std::array<Hot, kOps> hots{};
+    std::uint64_t taken = 0;
+  };
+
   template <typename Do>
   void each(Do&& action) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (..., (loop_.worker.at = slots_[I]->of, action(std::get<I>(ops_), *slots_[I])));
+      (..., (worker_->at = slots_[I]->of, action(std::get<I>(ops_), *slots_[I])));
     }(std::make_index_sequence<kOps>());
   }
 
   template <std::size_t I>
   void finish_from() {
     if constexpr (I < kOps) {
-      auto& op = std::get<I>(ops_);
-      Hots hots{};
+      Pass pass(*this);
       const auto next = [&](auto&& out) {
-        if (!accepts(I + 1)) return drop(I + 1);
-        push<I + 1>(std::forward<decltype(out)>(out), hots);
+        if (!accepts(I + 1, pass.loop)) return pass.template drop<I>();
+        pass.template push<I + 1>(std::forward<decltype(out)>(out));
       };
-      if constexpr (requires { op.finish(*slots_[I], loop_, hots[I], next); }) {
-        if (!loop_.worker.run().halted()) {
+      if constexpr (requires { std::get<I>(pass.ops).finish(pass.template here<I>(), pass.loop, next); }) {
+        if (!worker_->run().halted()) {
           try {
-            op.finish(*slots_[I], loop_, hots[I], next);
+            std::get<I>(pass.ops).finish(pass.template here<I>(), pass.loop, next);
           } catch (...) {  // of the records' own constructors
-            loop_.worker.run().fail(slots_[I]->of->name, std::current_exception());
+            worker_->run().fail(slots_[I]->of->name, std::current_exception());
           }
         }
       }
-      settle(hots);
+      pass.settle();
       finish_from<I + 1>();
     }
   }
 
   /// Whether operator `to` (or, past the last, the output) still takes records.
-  [[nodiscard]] bool accepts(std::size_t to) const noexcept {
-    if (!finishing_) return !loop_.stopped;
-    return to >= takes_from_ && !loop_.worker.run().halted();
+  [[nodiscard]] bool accepts(std::size_t to, const Loop& loop) const noexcept {
+    if (!finishing_) return !loop.stopped;
+    return to >= takes_from_ && !worker_->run().halted();
   }
-  [[gnu::cold]] void drop(std::size_t to) {
-    const Discard reason =
-        loop_.worker.run().halted() ? loop_.worker.run().discard() : Discard::consumer_ended;
+  [[gnu::cold]] void count_dropped(std::size_t to) noexcept {
+    const Discard reason = worker_->run().halted() ? worker_->run().discard() : Discard::consumer_ended;
     if (to < kOps) {
       Counts::add(slots_[to]->counts.discarded[static_cast<std::size_t>(reason)], 1);
     } else {
@@ -156,17 +232,17 @@ class Chained {
       return !std::invocable<decltype(std::declval<Op&>().function)&, In>;
     }
   }
-  void note_finished(std::size_t i) noexcept {
-    if (slots_[i]->context.finished()) {
-      loop_.stopped = true;
-      takes_from_ = std::max(takes_from_, i + 1);
-    }
+  // Operator i takes no more records.
+  void finished(std::size_t i) noexcept {
+    stopped_ = true;
+    takes_from_ = std::max(takes_from_, i + 1);
   }
 
   std::tuple<Ops...> ops_;
   std::array<Slot*, kOps> slots_;
-  Loop loop_;
+  Worker* worker_;
   Output output_;
+  bool stopped_ = false;
   bool finishing_ = false;
   std::size_t takes_from_ = 0;  // operators before this one have finished
 };
@@ -218,19 +294,7 @@ class FusedBase : public Head::Interface {
  protected:
   using Chain = Chained<decltype(Outlet<T>::output), Ops...>;
 
-  // Calls `take(emit)`, where emit sends a record through the chain.
-  template <typename Take>
-  [[gnu::always_inline]] auto batch(Take&& take) {
-    typename Chain::Hots hots{};
-    const auto emit = [&](auto&& record) __attribute__((always_inline)) {
-      chain_.template push<0>(std::forward<decltype(record)>(record), hots);
-    };
-    auto done = take(emit);
-    chain_.settle(hots);
-    chain_.output().flush();
-    return done;
-  }
-  [[nodiscard]] bool ended() const noexcept { return chain_.loop().stopped || chain_.output().unwanted(); }
+  [[nodiscard]] bool ended() const noexcept { return chain_.stopped() || chain_.output().unwanted(); }
 
   Head head_;
   Chain chain_;
@@ -246,7 +310,8 @@ class FusedReplica final : public FusedBase<Head, T, Ops...> {
   Replica::Step step(std::size_t limit) override {
     if (this->ended()) return Replica::Step::ended;
     const Replica::Step done =
-        this->batch([&](auto&& emit) { return this->head_.step(limit, this->chain_.loop(), emit); });
+        this->chain_.batch([&](Loop& loop, auto&& emit) { return this->head_.step(limit, loop, emit); });
+    this->chain_.output().flush();
     return this->ended() ? Replica::Step::ended : done;
   }
   [[nodiscard]] bool ready() const override { return this->head_.ready(); }
@@ -259,10 +324,11 @@ class FusedReplica<InlineHead<In>, T, Ops...> final : public FusedBase<InlineHea
   using FusedBase<InlineHead<In>, T, Ops...>::FusedBase;
 
   void consume(std::span<In> records) override {
-    this->batch([&](auto&& emit) {
-      this->head_.consume(records, this->chain_.loop(), emit);
+    this->chain_.batch([&](Loop& loop, auto&& emit) {
+      this->head_.consume(records, loop, emit);
       return true;
     });
+    this->chain_.output().flush();
   }
   [[nodiscard]] bool done() const noexcept override { return this->ended(); }
   Replica::Step step(std::size_t) override { return Replica::Step::idle; }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <concepts>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <type_traits>
@@ -42,16 +43,32 @@ struct Loop {
 /// Waits before try number `tries`; false when the run was halted meanwhile.
 [[gnu::cold]] bool back_off(const RetryPolicy& policy, int tries, const Slot& slot, Loop& loop);
 
-[[gnu::cold]] inline bool recover(const FailPolicy&, Slot& slot, Loop& loop, auto&&, const auto&) {
-  give_up(slot, loop);
-  return false;
-}
-[[gnu::cold]] inline bool recover(const SkipPolicy&, Slot& slot, Loop&, auto&&, const auto&) {
+/// What one pass over some records counts of an operator; all else follows from it (Chained::settle). They
+/// are local variables of that loop, hence registers: nothing on the way of a record may take their address.
+struct Hot {
+  std::uint64_t given = 0;    ///< records that came out, where that is not one for each
+  std::uint64_t lost = 0;     ///< those whose function threw and that the policy gave up
+  std::uint64_t dropped = 0;  ///< given, but the next operator did not take it
+};
+
+/// Where a record is: an operator, on its way through a loop.
+struct Here {
+  Slot& slot;
+  const Operator* of;
+  Hot& hot;
+};
+
+/// Policies that need the record again after its function has thrown.
+template <typename Policy>
+inline constexpr bool kKeepsRecord = !std::same_as<Policy, FailPolicy> && !std::same_as<Policy, SkipPolicy>;
+
+[[gnu::cold]] inline void lose(const FailPolicy&, Slot& slot, Loop& loop) noexcept { give_up(slot, loop); }
+[[gnu::cold]] inline void lose(const SkipPolicy&, Slot& slot, Loop&) noexcept {
   Counts::add(slot.counts.skipped, 1);
-  return false;
 }
-[[gnu::cold]] inline bool recover(const RetryPolicy& policy, Slot& slot, Loop& loop, auto&& body,
-                                  const auto&) {
+
+/// Tries again what threw what is being handled; true when it has worked.
+[[gnu::cold]] bool retried(const RetryPolicy& policy, Slot& slot, Loop& loop, auto&& body) {
   std::exception_ptr last = std::current_exception();
   for (int tries = 1; tries <= policy.times && back_off(policy, tries, slot, loop); ++tries) {
     try {
@@ -69,24 +86,25 @@ struct Loop {
   return false;
 }
 
-/// Calls `body`, which calls one function of the user's for `record` and nothing else; what it throws is
+/// Calls `body`, which calls one function of the user's for one record and nothing else; what it throws is
 /// dealt with by the operator's policy. True when the function has done its work. What follows the operator
 /// is called outside, so that no error unwinds through another function of the user's.
-template <typename Policy, typename Record>
-[[gnu::always_inline]] inline bool guarded(Policy& policy, Slot& slot, Loop& loop, const Record& record,
-                                           auto&& body) {
-  loop.worker.at = slot.of;
+template <typename Policy>
+[[gnu::always_inline]] inline bool guarded(Policy& policy, Here here, Loop& loop, auto&& body) {
+  loop.worker.at = here.of;
   try {
     body();
     return true;
   } catch (...) {
-    return recover(policy, slot, loop, body, record);
+    if constexpr (kKeepsRecord<Policy>) {
+      if (retried(policy, here.slot, loop, body)) return true;
+    } else {
+      lose(policy, here.slot, loop);
+    }
+    ++here.hot.lost;
+    return false;
   }
 }
-
-/// Policies that need the record again after its function has thrown.
-template <typename Policy>
-inline constexpr bool kKeepsRecord = !std::same_as<Policy, FailPolicy> && !std::same_as<Policy, SkipPolicy>;
 
 /// The record as its function gets it: for good, or, where the policy may need it again, to look at or as a
 /// copy.

@@ -25,59 +25,83 @@ decltype(auto) pull(F& function, Context& context, const std::stop_token& stop) 
   }
 }
 
-/// Calls a function of the user's that gives an optional<T>, or nothing when there is no more.
+template <typename F>
+concept SourceInBatches = requires(F& function, std::size_t limit) { std::span(function.batch(limit)); };
+
+template <typename F>
+struct SourceRecordOf {
+  using type = typename std::remove_cvref_t<decltype(pull(std::declval<F&>(), std::declval<Context&>(),
+                                                          std::stop_token()))>::value_type;
+};
+template <SourceInBatches F>
+struct SourceRecordOf<F> {
+  using type = typename decltype(std::span(std::declval<F&>().batch(std::size_t{1})))::value_type;
+};
+template <typename F>
+using SourceRecord = typename SourceRecordOf<F>::type;
+
+/// Calls a function of the user's that gives an optional<T>, or nothing when there is no more; or, of one
+/// that has it, its batch(limit): a std::span of up to `limit` records, which are moved from, empty when
+/// there is no more.
 template <typename F, typename Policy = FailPolicy>
 class SourceHead {
  public:
   using Interface = Replica;
-  using Record = typename std::remove_cvref_t<decltype(pull(std::declval<F&>(), std::declval<Context&>(),
-                                                            std::stop_token()))>::value_type;
+  using Record = SourceRecord<F>;
 
   SourceHead(F function, Policy policy, Slot& slot, Worker& worker)
-      : function_(std::move(function)), policy_(policy), slot_(&slot), worker_(&worker) {}
+      : source_{std::move(function)}, policy_(policy), slot_(&slot), worker_(&worker) {}
 
-  void open() { open_function(function_, slot_->context); }
+  void open() { open_function(source_.function, slot_->context); }
   template <typename Emit>
-  Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
+  [[gnu::always_inline]] Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
     if (worker_->stop_requested()) return Replica::Step::ended;
     Hot hot;
+    const Here here{*slot_, slot_->of, hot};
     bool more = true;
-    const std::stop_token stop = worker_->stop_token();
-    for (std::size_t count = 0; more && count < limit && !loop.stopped; ++count) {
-      // Guarded like any other function; what it gives is its own, so that a retry calls it once more.
-      std::optional<Record> record;
-      ++hot.in;
-      if (!guarded(policy_, *slot_, loop, kNothing,
-                   [&] { record = pull(function_, slot_->context, stop); })) {
-        continue;
+    if constexpr (SourceInBatches<F>) {
+      std::span<Record> records;
+      if (guarded(policy_, here, loop, [&] { records = source_.function.batch(limit); })) {
+        more = !records.empty();
       }
-      if (!record) {
-        --hot.in;
-        more = false;
-      } else {
-        ++hot.processed;
-        ++hot.emitted;
-        emit(std::move(*record));
+      while (hot.given < records.size() && !loop.stopped) emit(std::move(records[hot.given++]));
+    } else {
+      InLoop<Source> source = source_;
+      const std::stop_token stop = worker_->stop_token();
+      for (std::size_t count = 0; more && count < limit && !loop.stopped; ++count) {
+        // Guarded like any other function; what it gives is its own, so that a retry calls it once more.
+        std::optional<Record> record;
+        if (!guarded(policy_, here, loop, [&] { record = pull(source.function, slot_->context, stop); })) {
+          continue;
+        }
+        more = record.has_value();
+        if (more) {
+          ++hot.given;
+          emit(std::move(*record));
+        }
       }
+      put_back<Source>(source_, source);
     }
-    Counts::add(slot_->counts.in, hot.in);
-    Counts::add(slot_->counts.processed, hot.processed);
-    Counts::add(slot_->counts.emitted, hot.emitted);
+    Counts::add(slot_->counts.in, hot.given + hot.lost);
+    Counts::add(slot_->counts.processed, hot.given);
+    Counts::add(slot_->counts.emitted, hot.given);
     return more ? Replica::Step::worked : Replica::Step::ended;
   }
   [[nodiscard]] bool ready() const noexcept { return true; }
   void end(Discard) noexcept {}
   void close() noexcept {
     try {
-      close_function(function_);
+      close_function(source_.function);
     } catch (...) {
       worker_->run().fail(slot_->of->name, std::current_exception());
     }
   }
 
  private:
-  static constexpr int kNothing = 0;
-  F function_;
+  struct Source {
+    F function;
+  };
+  Source source_;
   Policy policy_;
   Slot* slot_;
   Worker* worker_;
