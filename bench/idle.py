@@ -27,7 +27,7 @@ def children(pid):
             for word in (task / "children").read_text().split()]
 
 
-def measure(_runs):
+def measure(_row, _runs):
     with lib.daemon(gpus="declared:4") as daemon:
         pid = daemon.process.pid
         # One job before: what a daemon that never did anything costs is of no interest.

@@ -1,6 +1,7 @@
 """What the rows share: programs, the peer, stamps, and the form of a result."""
 
 import contextlib
+import json
 import os
 import pathlib
 import select
@@ -131,6 +132,17 @@ def keeper_loop(jobs, at_once):
     if done.returncode != 0:
         raise Unmeasured(f"{' '.join(words)}: {done.stderr.strip()}")
     return float(done.stdout)
+
+
+def lines_of(program, *words):
+    """The results that a program of ours prints."""
+    path = BIN / program
+    if not path.exists():
+        raise Unmeasured(f"no {path}; run scripts/build release")
+    done = subprocess.run([path, *words], capture_output=True, text=True, timeout=600)
+    if done.returncode != 0:
+        raise Unmeasured(f"{' '.join((program, *words))}: exit {done.returncode}: {done.stderr.strip()}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 median = statistics.median

@@ -14,7 +14,7 @@ import time
 import lib
 
 
-def measure(runs):
+def measure(_row, runs):
     with lib.folder() as where, lib.daemon() as daemon:
         ours, bare_stamps, kept, theirs = (lib.Stamps(where, name) for name in ("ebb", "bare", "keeper", "tsp"))
         spooler = lib.Spooler(where, slots=1)

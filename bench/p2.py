@@ -65,7 +65,7 @@ def spooler_seconds(spooler):
     return time.monotonic() - start
 
 
-def measure(_runs):
+def measure(_row, _runs):
     ebb, tsp, bare = [], [], []
     with lib.folder() as where, lib.daemon(gpus="none") as daemon:
         spooler = lib.Spooler(where, slots=os.cpu_count() or 1)

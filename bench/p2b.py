@@ -3,7 +3,7 @@
 import lib
 
 
-def measure(runs):
+def measure(_row, runs):
     ebb, tsp, commits = [], [], []
     with lib.folder() as where, lib.daemon(gpus="none") as daemon:
         spooler = lib.Spooler(where, slots=1)

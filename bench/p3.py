@@ -97,7 +97,7 @@ def kernel_ms(count):
         group.rmdir()
 
 
-def measure(runs):
+def measure(_row, runs):
     with lib.daemon() as daemon:
         for stubborn in (False, True):
             took = {name: [] for name in STRIKES}

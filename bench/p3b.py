@@ -69,7 +69,7 @@ def restarts(daemon, runs, keepers):
     return lib.median(one[0] for one in took), lib.median(one[1] for one in took), len(took)
 
 
-def measure(runs):
+def measure(_row, runs):
     with lib.daemon(config="[queue]\nmax_running = 300\n") as daemon:
         before = keepers_connected(daemon.process.pid)
         jobs = [daemon.submit(["sleep", "3600"], gpus=int(number == 0))["id"] for number in range(200)]

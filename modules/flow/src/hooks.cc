@@ -2,38 +2,39 @@
 
 #include <pthread.h>
 
-#include <condition_variable>
-#include <mutex>
+#include <atomic>
 #include <thread>
 #include <utility>
 
+#include "ebb/flow/runtime/parker.h"
+
 namespace ebb::flow {
 
+// What the thread and its caller share; the last of them takes it down.
 struct HookThread::State {
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::function<void()> hook;
+  std::function<void()> hook;  // whose turn it is says `busy`
   std::exception_ptr thrown;
-  bool busy = false, leaves = false;
+  std::atomic<bool> busy{false}, leaves{false};
+  Parker servant, caller;
   std::thread thread;
 
+  static void tell(std::atomic<bool>& what, bool value, Parker& whom) noexcept {
+    what.store(value, std::memory_order_release);
+    light_fence();
+    if (whom.sleeping()) whom.wake();
+  }
   void serve() {
-    std::unique_lock lock(mutex);
     while (true) {
-      changed.wait(lock, [&] { return leaves || busy; });
-      if (!busy) return;
-      lock.unlock();
-      std::exception_ptr error;
+      servant.wait(
+          [&] { return busy.load(std::memory_order_acquire) || leaves.load(std::memory_order_acquire); });
+      if (!busy.load(std::memory_order_acquire)) return;
       try {
         hook();
       } catch (...) {
-        error = std::current_exception();
+        thrown = std::current_exception();
       }
-      lock.lock();
       hook = nullptr;
-      thrown = std::move(error);
-      busy = false;
-      changed.notify_all();
+      tell(busy, false, caller);
     }
   }
 };
@@ -41,11 +42,7 @@ struct HookThread::State {
 HookThread::HookThread() { begin(); }
 
 HookThread::~HookThread() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->leaves = true;
-    state_->changed.notify_all();
-  }
+  State::tell(state_->leaves, true, state_->servant);
   state_->thread.join();
 }
 
@@ -58,27 +55,21 @@ void HookThread::begin() {
 }
 
 std::optional<std::exception_ptr> HookThread::run(std::function<void()> hook, BootTime deadline) {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->hook = std::move(hook);
-    state_->busy = true;
-    state_->changed.notify_all();
-  }
+  state_->hook = std::move(hook);
+  State::tell(state_->busy, true, state_->servant);
   return wait_on(deadline);
 }
 
 std::optional<std::exception_ptr> HookThread::wait_on(BootTime deadline) {
-  std::unique_lock lock(state_->mutex);
-  if (!state_->changed.wait_for(lock, deadline - BootClock::now(), [&] { return !state_->busy; })) return {};
+  const CountedThread caller, servant;  // not while neither has anything to do
+  if (!state_->caller.wait_until(deadline, [&] { return !state_->busy.load(std::memory_order_acquire); }))
+    return {};
   return std::exchange(state_->thrown, nullptr);
 }
 
 void HookThread::abandon() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->leaves = true;
-    state_->thread.detach();
-  }
+  state_->thread.detach();
+  state_->leaves.store(true, std::memory_order_release);
   begin();
 }
 

@@ -2,6 +2,7 @@
 
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -11,6 +12,8 @@ namespace ebb::flow {
 namespace {
 
 std::atomic<bool> spinning_allowed{false};
+// Within the 100 µs for which a record may wait for others; the kernel adds up to 50.
+constexpr Duration kNap = std::chrono::microseconds(40);
 
 bool register_membarrier() noexcept {
   const long known = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
@@ -27,13 +30,23 @@ void heavy_fence() noexcept {
   if (kHasMembarrier) syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 }
 
-void allow_spinning(bool allowed) noexcept { spinning_allowed.store(allowed, std::memory_order_relaxed); }
+void CountedThread::change(int by) noexcept {
+  static std::atomic<int> threads{0};
+  static const int cores = [] {
+    cpu_set_t set;
+    return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  }();
+  spinning_allowed.store(threads.fetch_add(by) + by <= cores, std::memory_order_relaxed);
+}
 
-int Parker::spin_rounds() noexcept { return spinning_allowed.load(std::memory_order_relaxed) ? 200 : 0; }
+int Parker::spin_rounds() noexcept { return spinning_allowed.load(std::memory_order_relaxed) ? 50 : 0; }
 
 void Parker::pause() noexcept {
-  // Some hundred nanoseconds, so that the line that the other side writes is not taken from it all the time.
-  for (int i = 0; i < 8; ++i) {
+  // The one that is waited for may stand in line behind this thread.
+  ::sched_yield();
+  // With this about a microsecond, so that the line that the other side writes is not taken from it all the
+  // time.
+  for (int i = 0; i < 16; ++i) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #else
@@ -42,18 +55,34 @@ void Parker::pause() noexcept {
   }
 }
 
+void Parker::let_gather() noexcept {
+  if (spinning_allowed.load(std::memory_order_relaxed)) pause();
+}
+
+void Parker::nap() noexcept {
+  if (spinning_allowed.load(std::memory_order_relaxed)) return;
+  state_.store(kNapping, std::memory_order_relaxed);
+  sleep_for(kNapping, kNap);
+  state_.store(kAwake, std::memory_order_relaxed);
+}
+
 void Parker::sleep(std::optional<BootTime> deadline) noexcept {
+  sleep_for(kAsleep, deadline ? std::optional(*deadline - BootClock::now()) : std::nullopt);
+}
+
+// Not where its state is not `as` any more.
+void Parker::sleep_for(std::uint32_t as, std::optional<Duration> most) noexcept {
   timespec limit{};
-  if (deadline) {
-    const auto left = std::max(*deadline - BootClock::now(), Duration::zero());
+  if (most) {
+    const auto left = std::max(*most, Duration::zero());
     limit.tv_sec = left.count() / 1'000'000;
     limit.tv_nsec = left.count() % 1'000'000 * 1'000;
   }
-  syscall(SYS_futex, &state_, FUTEX_WAIT_PRIVATE, kAsleep, deadline ? &limit : nullptr, nullptr, 0);
+  syscall(SYS_futex, &state_, FUTEX_WAIT_PRIVATE, as, most ? &limit : nullptr, nullptr, 0);
 }
 
 void Parker::wake() noexcept {
-  if (state_.exchange(kAwake, std::memory_order_seq_cst) == kAsleep) {
+  if (state_.exchange(kAwake, std::memory_order_seq_cst) != kAwake) {
     syscall(SYS_futex, &state_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
   }
 }

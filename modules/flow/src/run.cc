@@ -38,25 +38,6 @@ class Pace {
   std::chrono::steady_clock::time_point begun_;
 };
 
-// Threads of all pipelines of the process, which decide together whether anybody may spin.
-class CountedThread {
- public:
-  CountedThread() { change(1); }
-  ~CountedThread() { change(-1); }
-  CountedThread(const CountedThread&) = delete;
-  CountedThread& operator=(const CountedThread&) = delete;
-
- private:
-  static void change(int by) {
-    static std::atomic<int> threads{0};
-    static const int cores = [] {
-      cpu_set_t set;
-      return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    }();
-    allow_spinning(threads.fetch_add(by) + by <= cores);
-  }
-};
-
 void name_thread(const std::string& name) {
   constexpr std::size_t kLongest = 15;  // the kernel's
   ::pthread_setname_np(::pthread_self(), name.substr(0, kLongest).c_str());
@@ -200,7 +181,9 @@ void Run::loop(Thread& thread) {
     pace.begin();
     const Replica::Step step = thread.replica->step(pace.records());
     if (step == Replica::Step::ended) return;
-    if (step == Replica::Step::idle) {
+    if (step == Replica::Step::lull) {
+      worker.parker().nap();
+    } else if (step == Replica::Step::idle) {
       worker.wait(Doing::waiting, nullptr,
                   [&] { return thread.replica->ready() || worker.stop_requested(); });
       // Nobody wants what comes out any more.

@@ -56,6 +56,42 @@ TEST(Ring, LosesNothingBetweenTwoThreadsThatSleep) {
   taker.join();
 }
 
+// However few they are, and wherever the position stands that is told once for many.
+TEST(Ring, GivesEachRecordAsSoonAsItWasPushed) {
+  Parker producer, consumer;
+  Ring<std::uint64_t> ring(4096, producer, consumer);
+  std::uint64_t next = 0, taken = 0;
+  for (const std::size_t count : {3u, 1u, 60u, 64u, 65u, 1000u, 1u}) {
+    auto writer = ring.writer();
+    for (std::size_t i = 0; i < count; ++i) {
+      ASSERT_TRUE(writer.has_room());
+      writer.push(next++);
+    }
+    for (std::size_t left = count; left > 0;) {
+      const auto records = ring.front(left);
+      ASSERT_FALSE(records.empty());
+      for (const std::uint64_t record : records) EXPECT_EQ(record, taken++);
+      ring.pop(records.size());
+      left -= records.size();
+    }
+    EXPECT_TRUE(ring.empty());
+    EXPECT_TRUE(ring.front(1).empty());
+  }
+}
+
+TEST(Ring, WakesItsConsumerWithASingleRecord) {
+  Parker producer, consumer;
+  Ring<std::uint64_t> ring(4096, producer, consumer);
+  std::thread taker([&] {
+    consumer.wait([&] { return !ring.empty(); });
+    EXPECT_EQ(ring.front(9).size(), 1u);
+  });
+  while (!consumer.sleeping()) std::this_thread::yield();
+  auto writer = ring.writer();
+  writer.push(7);
+  taker.join();
+}
+
 TEST(Ring, TellsItsProducerThatNothingIsTakenAnyMore) {
   Parker producer, consumer;
   Ring<int> ring(2, producer, consumer);

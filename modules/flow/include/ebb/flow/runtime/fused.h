@@ -123,7 +123,9 @@ class Chained {
     template <std::size_t I, typename T>
     [[gnu::always_inline]] void push(T&& record) {
       if constexpr (I == kOps) {
-        if constexpr (!std::same_as<Output, NoOutput>) chain.output_(std::forward<T>(record));
+        if constexpr (!std::same_as<Output, NoOutput>) {
+          chain.output_.give(std::forward<T>(record), writer);
+        }
       } else {
         auto& op = std::get<I>(ops);
         using Op = std::remove_cvref_t<decltype(op)>;
@@ -178,6 +180,7 @@ class Chained {
     std::tuple<InLoop<Ops>...> ops;
     std::array<const Operator*, kOps> of{};
     std::array<Hot, kOps> hots{};
+    typename Output::Writer writer = chain.output_.writer();
     std::uint64_t taken = 0;
   };
 

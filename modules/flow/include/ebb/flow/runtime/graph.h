@@ -76,6 +76,7 @@ class Replica {
   enum class Step {
     worked,  ///< something was done: call again
     idle,    ///< there is nothing to do until ready()
+    lull,    ///< the same, after much has come: more may follow at once
     ended,   ///< the input has ended, or nobody takes what comes out
   };
   /// Processes up to `limit` records.

@@ -124,6 +124,9 @@ class RingHead {
   void open() {}
   template <typename Emit>
   Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
+    // A consumer that is faster than its producers would take the lines from them that they write.
+    if (few_) Parker::let_gather();
+    few_ = true;
     for (std::size_t tries = 0; tries < inputs_.size();) {
       if (next_ >= inputs_.size()) next_ = 0;
       Ring<T>& ring = *inputs_[next_].ring;
@@ -133,6 +136,8 @@ class RingHead {
         std::size_t taken = 0;
         while (taken < records.size() && !loop.stopped) emit(std::move(records[taken++]));
         ring.pop(taken);
+        few_ = taken < kMany;
+        since_idle_ += taken;
         ++next_;
         return Replica::Step::worked;
       }
@@ -143,7 +148,8 @@ class RingHead {
         ++tries;
       }
     }
-    return inputs_.empty() ? Replica::Step::ended : Replica::Step::idle;
+    if (inputs_.empty()) return Replica::Step::ended;
+    return std::exchange(since_idle_, 0) >= kMany ? Replica::Step::lull : Replica::Step::idle;
   }
   [[nodiscard]] bool ready() const noexcept {
     return std::any_of(inputs_.begin(), inputs_.end(),
@@ -158,8 +164,11 @@ class RingHead {
   void close() noexcept {}
 
  private:
+  static constexpr std::size_t kMany = 128;
   std::vector<Input> inputs_;
   std::size_t next_ = 0;
+  bool few_ = false;
+  std::size_t since_idle_ = 0;  // records
 };
 
 /// Is handed records by the stage before it.

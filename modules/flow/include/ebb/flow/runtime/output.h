@@ -132,22 +132,35 @@ class Output {
       way.rings.push_back(&edge.ring(replica_, consumer));
     }
     ways_.push_back(std::move(way));
-    only_ = ways_.size() == 1 && ways_[0].rings.size() == 1 ? ways_[0].rings[0] : nullptr;
+    const bool simple = ways_.size() == 1 && (ways_[0].rings.size() == 1 || edge.spread() == Spread::by_hash);
+    direct_ = simple ? ways_[0].rings : std::vector<Ring<T>*>();
   }
   /// A stage that runs on this thread; not owned.
   void add_inline(Edge<T>& edge, Consumer<T>& consumer) {
     ways_.push_back({.edge = &edge, .rings = {}, .next = 0, .behind = &consumer});
-    only_ = nullptr;
+    direct_.clear();
   }
 
-  void operator()(T&& record) {
+  using Writer = typename Ring<T>::Writer;
+  /// The way for a loop whose records all go over one ring; without room where they do not.
+  [[nodiscard]] Writer writer() noexcept {
+    if (direct_.size() != 1 || direct_[0]->abandoned() || !std::is_nothrow_move_constructible_v<T>) return {};
+    return direct_[0]->writer();
+  }
+  /// `writer`: from writer(), or the one of the record before.
+  [[gnu::always_inline]] void give(T&& record, Writer& writer) {
     if constexpr (std::is_nothrow_move_constructible_v<T>) {
-      if (only_ != nullptr && only_->has_room() && !only_->abandoned()) [[likely]] {
-        only_->push(std::move(record));
-        return;
+      if (writer.has_room()) [[likely]]
+        return writer.push(std::move(record));
+      if constexpr (Hashed<T>) {
+        if (direct_.size() > 1) [[likely]] {
+          Ring<T>& ring = *direct_[replica_of(record, direct_.size())];
+          if (ring.has_room() && !ring.abandoned()) [[likely]]
+            return ring.push(std::move(record));
+        }
       }
     }
-    hand_on(std::move(record));
+    writer = hand_on(std::move(record));  // not by reference, lest it must have an address
   }
   /// Hands what was gathered for stages on this thread to them. At the borders of batches.
   void flush() {
@@ -183,7 +196,20 @@ class Output {
   static constexpr std::size_t kGathered =
       std::clamp<std::size_t>(std::size_t{64} * 1024 / sizeof(T), 1, 1024);
 
-  [[gnu::noinline]] void hand_on(T&& record) {
+  // By a part of the hash that the tables of states do not use for the place in them.
+  static std::size_t replica_of(const T& record, std::size_t replicas) noexcept {
+    if constexpr (Hashed<T>) {
+      return (record.hash & 0xffffffff) * replicas >> 32;
+    } else {
+      return 0;  // of one
+    }
+  }
+
+  [[gnu::noinline]] Writer hand_on(T&& record) {
+    hand_to_all(std::move(record));
+    return writer();
+  }
+  void hand_to_all(T&& record) {
     bool gather = false;
     for (std::size_t at = 0; at < ways_.size(); ++at) {
       Way& way = ways_[at];
@@ -212,7 +238,7 @@ class Output {
     if (way.rings.size() == 1) return put(way, 0, std::move(record));
     switch (way.edge->spread()) {
       case Spread::by_hash:
-        if constexpr (Hashed<T>) put(way, record.hash % way.rings.size(), std::move(record));
+        put(way, replica_of(record, way.rings.size()), std::move(record));
         return;
       case Spread::in_turn:
         way.next = (way.next + 1) % way.rings.size();
@@ -236,13 +262,16 @@ class Output {
       }
       return all_abandoned(way);
     };
-    if (!find()) worker_->wait(Doing::blocked, &way.edge->consumer()->operators.front()->name, find);
+    if (find()) return way.next;
+    for (Ring<T>* ring : way.rings) ring->hurry();
+    worker_->wait(Doing::blocked, &way.edge->consumer()->operators.front()->name, find);
     return way.next;
   }
 
   void put(Way& way, std::size_t to, T&& record) {
     Ring<T>& ring = *way.rings[to];
     if (!ring.has_room() && !ring.abandoned()) {
+      ring.hurry();
       worker_->wait(Doing::blocked, &way.edge->consumer()->operators.front()->name,
                     [&] { return ring.roomy(); });
     }
@@ -276,8 +305,9 @@ class Output {
 
   Worker* worker_;
   std::size_t replica_;
-  Ring<T>* only_ = nullptr;
   std::vector<Way> ways_;
+  // Where every record goes to one of these rings, for which a look at its hash is all that it takes.
+  std::vector<Ring<T>*> direct_;
   // Not more than one behind a source, which may wait for its next record with the last one in here.
   std::size_t gathers_;
   std::vector<T> gathered_;
@@ -285,6 +315,8 @@ class Output {
 
 /// The end of a chain that nothing follows.
 struct NoOutput {
+  struct Writer {};
+  [[nodiscard]] Writer writer() noexcept { return {}; }
   void flush() {}
   void drop(Discard) noexcept {}
   [[nodiscard]] bool unwanted() const noexcept { return false; }

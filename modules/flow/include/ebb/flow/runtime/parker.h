@@ -22,9 +22,19 @@ inline void light_fence() noexcept {
 }
 void heavy_fence() noexcept;
 
-/// Whether threads may spin for a moment before they sleep; while there are more busy threads than cores they
-/// must not, since they would keep the thread that they wait for from running.
-void allow_spinning(bool allowed) noexcept;
+/// A thread that works for a pipeline, or waits for one that does. As long as there are not more of them than
+/// cores, in the whole process, they spin for a moment before they sleep; else they would keep the thread
+/// that they wait for from running.
+class CountedThread {
+ public:
+  CountedThread() noexcept { change(1); }
+  ~CountedThread() { change(-1); }
+  CountedThread(const CountedThread&) = delete;
+  CountedThread& operator=(const CountedThread&) = delete;
+
+ private:
+  static void change(int by) noexcept;
+};
 
 /// What one thread sleeps on, whatever it waits for: its owner waits until a condition holds, and everybody
 /// who changes what the condition looks at wakes it afterwards.
@@ -48,7 +58,7 @@ class Parker {
   /// The same until `deadline`; whether the condition held.
   template <typename Ready>
   [[nodiscard]] bool wait_until(BootTime deadline, Ready&& ready) {
-    bool held = ready();
+    bool held = ready() || spin(ready);
     while (!held && BootClock::now() < deadline) {
       prepare();
       held = ready();
@@ -59,12 +69,18 @@ class Parker {
     return held;
   }
 
+  /// A microsecond, where spinning is allowed.
+  static void let_gather() noexcept;
+  /// Where it is not: some ten microseconds in which only wake() ends the sleep, not that something has come.
+  /// Only the owner.
+  void nap() noexcept;
+
   [[nodiscard]] bool sleeping() const noexcept { return state_.load(std::memory_order_relaxed) == kAsleep; }
   /// Any thread.
   void wake() noexcept;
 
  private:
-  static constexpr std::uint32_t kAwake = 0, kAsleep = 1;
+  static constexpr std::uint32_t kAwake = 0, kAsleep = 1, kNapping = 2;
 
   template <typename Ready>
   static bool spin(Ready&& ready) {
@@ -81,6 +97,7 @@ class Parker {
     heavy_fence();
   }
   void sleep(std::optional<BootTime> deadline) noexcept;
+  void sleep_for(std::uint32_t as, std::optional<Duration> most) noexcept;
 
   std::atomic<std::uint32_t> state_{kAwake};
 };

@@ -23,13 +23,18 @@ inline constexpr std::size_t kCacheLine = 64;
 /// What a ring has of which its records' type does not matter: positions, ends, who waits. Both sides are one
 /// thread each. Positions count records since the beginning and never wrap.
 ///
-/// A record is visible to the consumer when push() returns: a producer that is then held up in user code
-/// holds nothing back. Whoever sleeps is woken by the change that it waits for, so there is nothing to flush
-/// and no timer; batches form by themselves, since a consumer takes all that has come while it was busy.
+/// A record can be had when push() returns: a producer that is then held up in user code holds nothing back,
+/// so there is nothing to flush and no timer. Yet the two positions that the sides look at are written once
+/// for many records, since a line that one side writes and the other reads costs more than the records in it:
+/// the consumer looks at `announced_` first, and at `tail_`, which the producer writes for each record, only
+/// when it would have to wait. Whoever sleeps is woken by the change that it waits for.
 class RingBase {
  public:
   RingBase(std::size_t capacity, Parker& producer, Parker& consumer)
-      : capacity_(std::bit_ceil(capacity)), producer_(&producer), consumer_(&consumer) {}
+      : capacity_(std::bit_ceil(capacity)),
+        announce_mask_(std::clamp<std::size_t>(capacity_ / 16, 1, 64) - 1),
+        producer_(&producer),
+        consumer_(&consumer) {}
   RingBase(const RingBase&) = delete;
   RingBase& operator=(const RingBase&) = delete;
 
@@ -50,8 +55,12 @@ class RingBase {
     const std::uint64_t used = tail_.load(std::memory_order_relaxed) - head_.load(std::memory_order_acquire);
     return used <= capacity_ / 2 || abandoned();
   }
-  [[nodiscard]] bool full() const noexcept {
-    return tail_.load(std::memory_order_relaxed) - head_.load(std::memory_order_acquire) == capacity_;
+
+  /// The consumer must not let more gather: the producer is going to wait for it.
+  void hurry() noexcept {
+    announced_.store(tail_.load(std::memory_order_relaxed), std::memory_order_release);
+    light_fence();
+    consumer_->wake();
   }
 
   // The consumer's.
@@ -83,8 +92,16 @@ class RingBase {
  protected:
   void publish(std::uint64_t tail) noexcept {
     tail_.store(tail, std::memory_order_release);
+    if ((tail & announce_mask_) == 0) announced_.store(tail, std::memory_order_release);
     light_fence();
     if (consumer_->sleeping()) consumer_->wake();
+  }
+  // How many there are for a consumer that has taken `head`.
+  [[nodiscard]] std::uint64_t waiting(std::uint64_t head) const noexcept {
+    const std::uint64_t announced = announced_.load(std::memory_order_acquire);
+    // The consumer may be ahead of what was announced.
+    if (static_cast<std::int64_t>(announced - head) > 0) return announced - head;
+    return tail_.load(std::memory_order_acquire) - head;
   }
   void give_back(std::uint64_t head) noexcept {
     head_.store(head, std::memory_order_release);
@@ -96,11 +113,13 @@ class RingBase {
   }
 
   alignas(kCacheLine) std::atomic<std::uint64_t> tail_{0};
+  alignas(kCacheLine) std::atomic<std::uint64_t> announced_{0};
   std::atomic<bool> closed_{false};
   alignas(kCacheLine) std::atomic<std::uint64_t> head_{0};
   std::atomic<std::uint64_t> most_{0};
   alignas(kCacheLine) std::atomic<std::uint8_t> abandoned_{0};  // on a line that both only read
   std::size_t capacity_;
+  std::size_t announce_mask_;
   Parker* producer_;
   Parker* consumer_;
 };
@@ -121,11 +140,41 @@ class Ring final : public RingBase {
     return std::clamp<std::size_t>(std::bit_floor(std::size_t{64} * 1024 / sizeof(T)), 4, 4096);
   }
 
-  /// Producer: appends, where full() does not hold.
+  /// Producer: appends, where has_room().
   void push(T&& record) {
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
     std::construct_at(&slots_[tail & (capacity_ - 1)], std::move(record));
     publish(tail + 1);
+  }
+  /// The producer's end of a ring as local variables of its loop.
+  struct Writer {
+    T* slots = nullptr;
+    std::uint64_t tail = 0, end = 0;  // room for the records between
+    std::uint64_t mask = 0, announce_mask = 0;
+    std::atomic<std::uint64_t>*written = nullptr, *announced = nullptr;
+    Parker* consumer = nullptr;
+
+    [[nodiscard]] bool has_room() const noexcept { return tail != end; }
+    [[gnu::always_inline]] void push(T&& record) noexcept {
+      std::construct_at(&slots[tail & mask], std::move(record));
+      written->store(++tail, std::memory_order_release);
+      if ((tail & announce_mask) == 0) announced->store(tail, std::memory_order_release);
+      light_fence();
+      if (consumer->sleeping()) [[unlikely]]
+        consumer->wake();
+    }
+  };
+  /// Producer: nothing else may push until it is through with this.
+  [[nodiscard]] Writer writer() noexcept {
+    (void)has_room();
+    return {.slots = slots_,
+            .tail = tail_.load(std::memory_order_relaxed),
+            .end = seen_head_ + capacity_,
+            .mask = capacity_ - 1,
+            .announce_mask = announce_mask_,
+            .written = &tail_,
+            .announced = &announced_,
+            .consumer = consumer_};
   }
   /// Producer: whether there is room, looking at the consumer's line only where its last look says no.
   [[nodiscard]] bool has_room() noexcept {
@@ -139,10 +188,10 @@ class Ring final : public RingBase {
   /// Valid until pop().
   [[nodiscard]] std::span<T> front(std::size_t limit) noexcept {
     const std::uint64_t head = head_.load(std::memory_order_relaxed);
-    const std::uint64_t waiting = tail_.load(std::memory_order_acquire) - head;
-    saw(waiting);
+    const std::uint64_t there = waiting(head);
+    saw(there);
     const std::size_t at = head & (capacity_ - 1);
-    const std::size_t count = std::min({std::size_t{waiting}, capacity_ - at, limit});
+    const std::size_t count = std::min({std::size_t{there}, capacity_ - at, limit});
     return {&slots_[at], count};
   }
   /// Consumer: destroys the first `count` records and gives their places back.
