@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <concepts>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <span>
 #include <string>
 #include <tuple>
@@ -37,6 +37,12 @@ class VectorSource {
   std::size_t next_ = 0;
 };
 
+template <typename R>
+concept Iterable = requires(R& range) {
+  std::begin(range) != std::end(range);
+  *std::begin(range);
+};
+
 template <typename F>
 concept SourceFunction = SourceInBatches<F> || requires(F& f, Context& context, const std::stop_token& stop) {
   pull(f, context, stop).has_value();
@@ -55,11 +61,11 @@ class LocalEnvironment {
   ~LocalEnvironment();
 
   /// The elements of a range, which is moved or copied into the pipeline.
-  template <std::ranges::input_range Range>
+  template <flow::Iterable Range>
   auto from_collection(Range&& range) {
-    using T = std::ranges::range_value_t<Range>;
+    using T = std::iter_value_t<decltype(std::begin(range))>;
     if constexpr (std::same_as<T, bool>) {  // a vector of them is no array
-      return from([records = std::vector<bool>(range.begin(), range.end()),
+      return from([records = std::vector<bool>(std::begin(range), std::end(range)),
                    next = std::size_t{0}]() mutable -> std::optional<bool> {
         if (next == records.size()) return std::nullopt;
         return records[next++];
@@ -79,7 +85,7 @@ class LocalEnvironment {
   /// A finite batch: a range, or a function that gives std::optional<T> and ends with nullopt.
   template <typename Batch>
   auto from_batch(Batch&& batch) {
-    if constexpr (std::ranges::input_range<Batch>) {
+    if constexpr (flow::Iterable<Batch>) {
       return from_collection(std::forward<Batch>(batch));
     } else {
       return from_source(std::forward<Batch>(batch));

@@ -1,12 +1,9 @@
 #pragma once
 
-#include <array>
 #include <concepts>
 #include <memory>
-#include <optional>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -50,9 +47,8 @@ inline constexpr int kMostReplicas = 1024;
 
 /// Makes the stage of a finished chain, and the edges that feed it.
 template <typename T, typename... Ops, typename F, typename P>
-Stage* place(Graph& graph, FromSource<F, P> begin, std::tuple<Ops...> ops,
-             const std::array<Operator*, sizeof...(Ops)>& infos, int replicas,
-             std::shared_ptr<Node<T>> node) {
+Stage* place(Graph& graph, FromSource<F, P> begin, Pack<Ops...> ops, const std::vector<Operator*>& infos,
+             int replicas, std::shared_ptr<Node<T>> node) {
   using Spec = SourceSpec<F, P>;
   Operator* op = begin.op;
   auto stage = std::make_unique<FusedStage<Spec, T, Ops...>>(
@@ -61,9 +57,8 @@ Stage* place(Graph& graph, FromSource<F, P> begin, std::tuple<Ops...> ops,
   return graph.place(std::move(stage), infos, replicas);
 }
 template <typename T, typename... Ops, typename In>
-Stage* place(Graph& graph, const FromRings<In>& begin, std::tuple<Ops...> ops,
-             const std::array<Operator*, sizeof...(Ops)>& infos, int replicas,
-             std::shared_ptr<Node<T>> node) {
+Stage* place(Graph& graph, const FromRings<In>& begin, Pack<Ops...> ops, const std::vector<Operator*>& infos,
+             int replicas, std::shared_ptr<Node<T>> node) {
   auto made = std::make_unique<FusedStage<RingSpec<In>, T, Ops...>>(RingSpec<In>{}, std::move(ops), infos,
                                                                     std::move(node));
   auto& spec = made->spec();
@@ -72,9 +67,8 @@ Stage* place(Graph& graph, const FromRings<In>& begin, std::tuple<Ops...> ops,
   return stage;
 }
 template <typename T, typename... Ops, typename In>
-Stage* place(Graph& graph, const FromNode<In>& begin, std::tuple<Ops...> ops,
-             const std::array<Operator*, sizeof...(Ops)>& infos, int replicas,
-             std::shared_ptr<Node<T>> node) {
+Stage* place(Graph& graph, const FromNode<In>& begin, Pack<Ops...> ops, const std::vector<Operator*>& infos,
+             int replicas, std::shared_ptr<Node<T>> node) {
   auto made = std::make_unique<FusedStage<InlineSpec<In>, T, Ops...>>(InlineSpec<In>{}, std::move(ops), infos,
                                                                       std::move(node));
   auto& spec = made->spec();
@@ -147,21 +141,21 @@ template <bool Parallel, typename Begin, typename T, typename... Ops>
 class Building {
  public:
   static constexpr std::size_t kOps = sizeof...(Ops);
-  using Infos = std::array<Operator*, kOps>;
   template <typename U, typename... More>
   using To = typename ChainTo<Parallel, Begin, U, Ops..., More...>::type;
   struct Parts {
     Begin begin;
-    std::tuple<Ops...> ops;
-    Infos infos;
+    Pack<Ops...> ops;
+    std::vector<Operator*> infos;
   };
 
   Building(Graph& graph, Parts parts, int replicas)
       : graph_(&graph), parts_(std::move(parts)), replicas_(replicas) {}
   Building(Building&& other) noexcept
-      : graph_(other.graph_), parts_(std::move(other.parts_)), replicas_(other.replicas_) {
-    other.parts_.reset();
-  }
+      : graph_(other.graph_),
+        parts_(std::move(other.parts_)),
+        used_(std::exchange(other.used_, true)),
+        replicas_(other.replicas_) {}
   Building& operator=(Building&&) = delete;
   Building(const Building&) = delete;
   Building& operator=(const Building&) = delete;
@@ -169,27 +163,25 @@ class Building {
 
   [[nodiscard]] Graph& graph() const noexcept { return *graph_; }
   [[nodiscard]] int replicas() const noexcept { return replicas_; }
-  [[nodiscard]] bool used() const noexcept { return !parts_; }
+  [[nodiscard]] bool used() const noexcept { return used_; }
 
   Parts take_parts() {
-    if (!parts_) {
+    if (std::exchange(used_, true)) {
       throw std::logic_error(
           "ebb: this stream was used already; name it as 'ebb::DataStream s = …' to use it several times");
     }
-    Parts parts = std::move(*parts_);
-    parts_.reset();
-    return parts;
+    return std::move(parts_);
   }
 
   void set_name(std::string name) {
-    if (!parts_) throw std::logic_error("ebb: name() must follow the operator at once");
+    if (used_) throw std::logic_error("ebb: name() must follow the operator at once");
     if constexpr (kOps > 0) {
-      parts_->infos.back()->name = std::move(name);
+      parts_.infos.back()->name = std::move(name);
     } else if constexpr (kBeginsAtRings<Begin>) {  // key_by() and the like, whose stage is there already
-      parts_->begin.from.front().node->producer->operators.back()->name = std::move(name);
+      parts_.begin.from.front().node->producer->operators.back()->name = std::move(name);
     } else {
-      static_assert(requires { parts_->begin.op; }, "ebb: name() belongs behind a source or an operator");
-      parts_->begin.op->name = std::move(name);
+      static_assert(requires { parts_.begin.op; }, "ebb: name() belongs behind a source or an operator");
+      parts_.begin.op->name = std::move(name);
     }
   }
 
@@ -198,14 +190,14 @@ class Building {
   auto then(Op op) {
     using U = typename Op::template Out<T>;
     Parts parts = take_parts();
-    std::array<Operator*, kOps + 1> infos{};
-    std::copy(parts.infos.begin(), parts.infos.end(), infos.begin());
-    infos.back() = graph_->add(Op::kKind);
-    using Next = To<U, Op>;
-    return Next(
-        *graph_,
-        {std::move(parts.begin), std::tuple_cat(std::move(parts.ops), std::tuple<Op>(std::move(op))), infos},
-        replicas_);
+    parts.infos.push_back(graph_->add(Op::kKind));
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return To<U, Op>(*graph_,
+                       {std::move(parts.begin),
+                        {{std::move(at<I>(parts.ops))}..., {std::move(op)}},
+                        std::move(parts.infos)},
+                       replicas_);
+    }(std::make_index_sequence<kOps>());
   }
 
   /// Its last operator with another policy.
@@ -220,13 +212,13 @@ class Building {
           *graph_, {{std::move(parts.begin.function), policy, parts.begin.op}, {}, {}}, replicas_);
     } else {
       return [&]<std::size_t... I>(std::index_sequence<I...>) {
-        auto last = with_policy(std::move(std::get<kOps - 1>(parts.ops)), policy);
-        using Next = typename ChainTo<Parallel, Begin, T, std::tuple_element_t<I, std::tuple<Ops...>>...,
-                                      decltype(last)>::type;
-        return Next(
-            *graph_,
-            {std::move(parts.begin), {std::move(std::get<I>(parts.ops))..., std::move(last)}, parts.infos},
-            replicas_);
+        auto last = with_policy(std::move(at<kOps - 1>(parts.ops)), policy);
+        using Next = typename ChainTo<Parallel, Begin, T, PackAt<I, Ops...>..., decltype(last)>::type;
+        return Next(*graph_,
+                    {std::move(parts.begin),
+                     {{std::move(at<I>(parts.ops))}..., {std::move(last)}},
+                     std::move(parts.infos)},
+                    replicas_);
       }(std::make_index_sequence<kOps - 1>());
     }
   }
@@ -259,7 +251,7 @@ class Building {
   /// Its last operator on threads of its own, as many as that.
   auto split(int replicas) {
     check(replicas);
-    using Last = std::tuple_element_t<kOps - 1, std::tuple<Ops...>>;
+    using Last = PackAt<kOps - 1, Ops...>;
     static_assert(std::copy_constructible<Last>,
                   "ebb: parallelism(n) needs a function that can be copied, for each replica gets its own");
     if constexpr (kOps == 1 && kBeginsAtRings<Begin>) {
@@ -268,14 +260,14 @@ class Building {
       Parts parts = take_parts();
       return [&]<std::size_t... I>(std::index_sequence<I...>) {
         using In = typename IntoLast<typename BeginRecord<Begin>::type, Ops...>::type;
-        Building<Parallel, Begin, In, std::tuple_element_t<I, std::tuple<Ops...>>...> before(
-            *graph_, {std::move(parts.begin), {std::move(std::get<I>(parts.ops))...}, {parts.infos[I]...}},
+        Building<Parallel, Begin, In, PackAt<I, Ops...>...> before(
+            *graph_, {std::move(parts.begin), {{std::move(at<I>(parts.ops))}...}, {parts.infos[I]...}},
             replicas_);
         using Next = typename ChainTo<true, FromRings<In>, T, Last>::type;
         return Next(*graph_,
                     {before.cut(replicas).take_parts().begin,
-                     {std::move(std::get<kOps - 1>(parts.ops))},
-                     {parts.infos[kOps - 1]}},
+                     {{std::move(at<kOps - 1>(parts.ops))}},
+                     {parts.infos.back()}},
                     replicas);
       }(std::make_index_sequence<kOps - 1>());
     }
@@ -289,7 +281,8 @@ class Building {
   }
 
   Graph* graph_;
-  std::optional<Parts> parts_;  // until they are taken
+  Parts parts_;
+  bool used_ = false;  // they were taken
   int replicas_;
 };
 

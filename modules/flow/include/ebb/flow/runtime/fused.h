@@ -6,13 +6,13 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "ebb/flow/runtime/operators.h"
 #include "ebb/flow/runtime/output.h"
+#include "ebb/flow/runtime/pack.h"
 
 /// A chain of operators as one loop: from where records come, through each operator's function, to where they
 /// go, without a call that the compiler does not see through.
@@ -55,7 +55,7 @@ class Chained {
  public:
   static constexpr std::size_t kOps = sizeof...(Ops);
 
-  Chained(std::tuple<Ops...> ops, std::array<Slot*, kOps> slots, Worker& worker, Output output)
+  Chained(Pack<Ops...> ops, std::array<Slot*, kOps> slots, Worker& worker, Output output)
       : ops_(std::move(ops)), slots_(slots), worker_(&worker), output_(std::move(output)) {}
 
   [[nodiscard]] Worker& worker() noexcept { return *worker_; }
@@ -112,12 +112,17 @@ class Chained {
     explicit Pass(Chained& of_chain)
         : chain(of_chain),
           loop{*chain.worker_, chain.stopped_},
-          ops(std::apply([](Ops&... op) { return std::tuple<InLoop<Ops>...>(op...); }, chain.ops_)) {
+          ops(in_loop(chain.ops_, std::make_index_sequence<kOps>())) {
       for (std::size_t i = 0; i < kOps; ++i) of[i] = chain.slots_[i]->of;
     }
     Pass(const Pass&) = delete;
     Pass& operator=(const Pass&) = delete;
     ~Pass() = default;
+
+    template <std::size_t... I>
+    static Pack<InLoop<Ops>...> in_loop(Pack<Ops...>& ops, std::index_sequence<I...>) {
+      return {{at<I>(ops)}...};
+    }
 
     /// One record through operator I and all that follow.
     template <std::size_t I, typename T>
@@ -127,7 +132,7 @@ class Chained {
           chain.output_.give(std::forward<T>(record), writer);
         }
       } else {
-        auto& op = std::get<I>(ops);
+        auto& op = at<I>(ops);
         using Op = std::remove_cvref_t<decltype(op)>;
         op.apply(std::forward<T>(record), here<I>(), loop, [&](auto&& out) __attribute__((always_inline)) {
           if constexpr (Op::kGives == Gives::many) {
@@ -156,7 +161,7 @@ class Chained {
     void settle() noexcept {
       [&]<std::size_t... I>(std::index_sequence<I...>) {
         [[maybe_unused]] std::uint64_t in = taken;
-        (..., (put_back<Ops>(std::get<I>(chain.ops_), std::get<I>(ops)),
+        (..., (put_back<Ops>(at<I>(chain.ops_), at<I>(ops)),
                in = count<Ops::kGives>(chain.slots_[I]->counts, in, hots[I])));
       }(std::make_index_sequence<kOps>());
       if (loop.stopped) chain.stopped_ = true;
@@ -177,7 +182,7 @@ class Chained {
 
     Chained& chain;
     Loop loop;
-    std::tuple<InLoop<Ops>...> ops;
+    Pack<InLoop<Ops>...> ops;
     std::array<const Operator*, kOps> of{};
     std::array<Hot, kOps> hots{};
     typename Output::Writer writer = chain.output_.writer();
@@ -187,7 +192,7 @@ class Chained {
   template <typename Do>
   void each(Do&& action) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (..., (worker_->at = slots_[I]->of, action(std::get<I>(ops_), *slots_[I])));
+      (..., (worker_->at = slots_[I]->of, action(at<I>(ops_), *slots_[I])));
     }(std::make_index_sequence<kOps>());
   }
 
@@ -199,10 +204,10 @@ class Chained {
         if (!accepts(I + 1, pass.loop)) return pass.template drop<I>();
         pass.template push<I + 1>(std::forward<decltype(out)>(out));
       };
-      if constexpr (requires { std::get<I>(pass.ops).finish(pass.template here<I>(), pass.loop, next); }) {
+      if constexpr (requires { at<I>(pass.ops).finish(pass.template here<I>(), pass.loop, next); }) {
         if (!worker_->run().halted()) {
           try {
-            std::get<I>(pass.ops).finish(pass.template here<I>(), pass.loop, next);
+            at<I>(pass.ops).finish(pass.template here<I>(), pass.loop, next);
           } catch (...) {  // of the records' own constructors
             worker_->run().fail(slots_[I]->of->name, std::current_exception());
           }
@@ -241,7 +246,7 @@ class Chained {
     takes_from_ = std::max(takes_from_, i + 1);
   }
 
-  std::tuple<Ops...> ops_;
+  Pack<Ops...> ops_;
   std::array<Slot*, kOps> slots_;
   Worker* worker_;
   Output output_;
@@ -268,7 +273,7 @@ struct Outlet<void> {
 template <typename Head, typename T, typename... Ops>
 class FusedBase : public Head::Interface {
  public:
-  FusedBase(Head head, std::tuple<Ops...> ops, std::array<Slot*, sizeof...(Ops)> slots, Worker& worker,
+  FusedBase(Head head, Pack<Ops...> ops, std::array<Slot*, sizeof...(Ops)> slots, Worker& worker,
             Outlet<T> outlet)
       : head_(std::move(head)),
         chain_(std::move(ops), slots, worker, std::move(outlet.output)),

@@ -3,7 +3,6 @@
 #include <concepts>
 #include <memory>
 #include <stdexcept>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -79,9 +78,8 @@ Op own_copy(Op& op, bool last) {
 template <typename Spec, typename T, typename... Ops>
 class FusedStage final : public Stage {
  public:
-  FusedStage(Spec spec, std::tuple<Ops...> ops, std::array<Operator*, sizeof...(Ops)> infos,
-             std::shared_ptr<Node<T>> node)
-      : spec_(std::move(spec)), ops_(std::move(ops)), infos_(infos), node_(std::move(node)) {
+  FusedStage(Spec spec, Pack<Ops...> ops, std::vector<Operator*> infos, std::shared_ptr<Node<T>> node)
+      : spec_(std::move(spec)), ops_(std::move(ops)), infos_(std::move(infos)), node_(std::move(node)) {
     ends = std::is_void_v<T>;
   }
 
@@ -95,12 +93,16 @@ class FusedStage final : public Stage {
       infos_[i]->slots.push_back(std::make_unique<Slot>(worker, *infos_[i], number, replicas));
       slots[i] = infos_[i]->slots.back().get();
     }
-    auto ops = std::apply([&](auto&... op) { return std::tuple<Ops...>{own_copy(op, last)...}; }, ops_);
     using Made = FusedReplica<typename Spec::Head, T, Ops...>;
-    return std::make_unique<Made>(std::move(head), std::move(ops), slots, worker, outlet(number, worker));
+    return std::make_unique<Made>(std::move(head), own_copies(last, std::index_sequence_for<Ops...>()), slots,
+                                  worker, outlet(number, worker));
   }
 
  private:
+  template <std::size_t... I>
+  Pack<Ops...> own_copies([[maybe_unused]] bool last, std::index_sequence<I...>) {
+    return {{own_copy(at<I>(ops_), last)}...};
+  }
   Outlet<T> outlet(int number, Worker& worker) {
     if constexpr (std::is_void_v<T>) {
       return {};
@@ -121,8 +123,8 @@ class FusedStage final : public Stage {
   }
 
   Spec spec_;
-  std::tuple<Ops...> ops_;
-  std::array<Operator*, sizeof...(Ops)> infos_;
+  Pack<Ops...> ops_;
+  std::vector<Operator*> infos_;
   std::shared_ptr<Node<T>> node_;
 };
 
