@@ -27,8 +27,14 @@ concept Predicate = Takes<F, const T&> && std::convertible_to<ResultOf<F, const 
 template <typename F, typename T, typename U>
 concept Expander = Takes<F, const T&, const std::function<void(U)>&> || Takes<F, const T&, Collector<U>&>;
 
-template <typename>
-inline constexpr bool kNever = false;
+/// What the records of a stream that is united with others come from.
+template <typename T, typename Stream>
+std::shared_ptr<Node<T>> node_of(Stream&& stream) {
+  static_assert(
+      std::same_as<typename std::remove_cvref_t<Stream>::Record, T>,
+      "ebb: streams that are united need records of the same type; map() them first, or connect() them");
+  return stream.share();
+}
 
 /// A stream under construction. Its type carries where it begins and the operators so far, so that they
 /// compile to one loop; Parallel says that it may run in several replicas, T is what comes out.
@@ -259,14 +265,6 @@ class Ending : public Building<Parallel, Begin, void, Ops...> {
   }
   auto parallelism(int replicas) && { return this->split(replicas); }
 };
-
-template <typename T, typename Stream>
-std::shared_ptr<Node<T>> node_of(Stream&& stream) {
-  static_assert(
-      std::same_as<typename std::remove_cvref_t<Stream>::Record, T>,
-      "ebb: streams that are united need records of the same type; map() them first, or connect() them");
-  return stream.share();
-}
 
 }  // namespace flow
 
