@@ -230,9 +230,9 @@ Modelled model(const Node& node, const std::vector<Modelled>& of, bool finishes)
     std::map<uint64_t, uint64_t> sums;
     for (const uint64_t x : out.records) sums[key_of(x, node.number)] += x;
     out.records.clear();
-    for (const auto& [key, sum] : sums) {
-      if (finishes) out.records.push_back(from_sum(key, sum));
-    }
+    for (const auto& [key, sum] : sums) out.records.push_back(from_sum(key, sum));
+    // Those that had come to their end before a stop have finished.
+    if (!finishes) out.any_of_them = true;
   }
   return out;
 }
