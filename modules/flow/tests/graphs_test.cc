@@ -1,5 +1,5 @@
 // Graphs by seed against a plain sequential model: what goes in comes out or is counted, whatever the graph,
-// the failures, the moment and the kind of its end. EBB_GRAPHS=10000 plays that many (default 150),
+// the failures, the moment and the kind of its end. EBB_GRAPHS=10000 plays that many (default 500),
 // EBB_GRAPH=SEED one.
 #include <gtest/gtest.h>
 
@@ -334,7 +334,7 @@ uint64_t number_in(const char* name, uint64_t otherwise) {
 
 TEST(Graphs, LoseNothingAndDoubleNothing) {
   if (const uint64_t seed = number_in("EBB_GRAPH", 0); seed != 0) return check(seed);
-  const uint64_t graphs = number_in("EBB_GRAPHS", 150);
+  const uint64_t graphs = number_in("EBB_GRAPHS", 500);
   for (uint64_t seed = 1; seed <= graphs && !HasFailure(); ++seed) check(seed);
 }
 
