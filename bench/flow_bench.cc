@@ -251,6 +251,7 @@ double bare_crossings(const std::vector<uint64_t>& all, uint64_t rounds, int cro
   std::vector<BareRing> rings(static_cast<std::size_t>(crossings));
   return timed([&] {
     std::vector<std::thread> threads;
+    threads.reserve(rings.size());
     for (std::size_t i = 0; i < rings.size(); ++i) {
       threads.emplace_back([&, i] {
         uint64_t mine = 0;
@@ -347,6 +348,7 @@ double bare_partition(const std::vector<uint64_t>& all, uint64_t rounds, std::si
   Table tables[2];
   return timed([&] {
     std::vector<std::thread> threads;
+    threads.reserve(2);
     for (std::size_t i = 0; i < 2; ++i) {
       threads.emplace_back(
           [&, i] { rings[i].take_all([&](uint64_t record) { tables[i][kKey(record)] += record; }); });

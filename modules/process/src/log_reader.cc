@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <ranges>
 
 #include "ebb/base/files.h"
 #include "log_folder.h"
@@ -370,8 +371,8 @@ Result<std::uint64_t> LogReader::tail(std::size_t lines, LogFilter filter) {
   auto log = segments();
   if (!log) return std::move(log).error();
   bool at_end = true;
-  for (auto segment = log->rbegin(); segment != log->rend(); ++segment) {
-    auto found = tail_in(*segment, lines, at_end, filter);
+  for (Segment& segment : std::ranges::reverse_view(*log)) {
+    auto found = tail_in(segment, lines, at_end, filter);
     if (!found) return std::move(found).error();
     if (found->has_value()) return **found;
   }

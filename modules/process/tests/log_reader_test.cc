@@ -17,7 +17,6 @@
 namespace ebb::process {
 namespace {
 
-using testing::in_child;
 using testing::read_all;
 using testing::TempDir;
 

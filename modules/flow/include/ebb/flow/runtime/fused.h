@@ -168,11 +168,11 @@ class Chained {
       chain.worker_->at = nullptr;
     }
     // What the operator behind this one got.
-    template <Gives kGives>
+    template <Gives How>
     static std::uint64_t count(Counts& counts, std::uint64_t in, const Hot& hot) noexcept {
       const std::uint64_t done = in - hot.lost;
-      const std::uint64_t given = kGives == Gives::one ? done : hot.given;
-      const std::uint64_t filtered = kGives == Gives::one_or_none ? done - given : 0;
+      const std::uint64_t given = How == Gives::one ? done : hot.given;
+      const std::uint64_t filtered = How == Gives::one_or_none ? done - given : 0;
       Counts::add(counts.in, in);
       Counts::add(counts.processed, done - filtered);
       Counts::add(counts.filtered, filtered);
