@@ -40,6 +40,7 @@ class Places:
         d = self.hostile_daemon(self.tier)
         job, port = self.start(d, """
 listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier job may linger
 listener.bind(("127.0.0.1", int(os.environ["EBB_PORT"])))
 listener.listen()
 os.set_inheritable(listener.fileno(), True)
@@ -89,6 +90,7 @@ while not os.path.exists("up"):
             door.listen()
             job, port = self.start(d, """
 listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier job may linger
 listener.bind(("127.0.0.1", int(os.environ["EBB_PORT"])))
 listener.listen()
 peer = socket.socket(socket.AF_UNIX)

@@ -89,7 +89,10 @@ model::Job Daemon::Impl::view(const Caller& caller, const store::JobRecord& reco
 }
 
 Result<model::Job> Daemon::Impl::job(const Caller& caller, JobId id) const {
-  if (shell.engine().find(id)) {
+  // One that runs without a number is of an earlier daemon, and its keeper has not told yet: the database
+  // knows.
+  if (const auto live = shell.engine().find(id);
+      live && (live->pid || live->state != model::JobState::running)) {
     if (auto known = shell.row(id))
       return view(caller, store::JobRecord{.row = **known, .state = {}, .attempt = {}, .report = {}});
   }

@@ -406,5 +406,33 @@ TEST_F(Adoption, ARunningAttemptOfWhichNothingIsLeftIsLost) {
   });
 }
 
+TEST_F(Adoption, ARunningJobShowsItsNumberBeforeItsKeeperHasToldIt) {
+  JobId id;
+  pid_t keeper = -1;
+  std::optional<int> leader;
+  with_daemon(
+      [&](Daemon& daemon) -> Task<void> {
+        const Caller who = caller(daemon);
+        Submission request = job({"/bin/sleep", "1000"});
+        id = (co_await daemon.submit(who, std::move(request)))->job.id;
+        leader = (co_await in_state(daemon, who, id, JobState::running)).pid;
+        keeper = keeper_of(id);
+      },
+      true);
+  ASSERT_TRUE(leader);
+  ASSERT_GT(keeper, 0);
+  ::kill(keeper, SIGSTOP);
+  with_daemon([&](Daemon& daemon) -> Task<void> {
+    const Caller who = caller(daemon);
+    const auto now = daemon.job(who, id);
+    EXPECT_TRUE(now.ok());
+    EXPECT_EQ(now->state, JobState::running);
+    EXPECT_EQ(now->pid, leader);
+    ::kill(keeper, SIGCONT);
+    (void)co_await cancelled(daemon, who, id);
+  });
+  ::waitpid(keeper, nullptr, 0);
+}
+
 }  // namespace
 }  // namespace ebb::daemon
