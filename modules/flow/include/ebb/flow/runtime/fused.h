@@ -58,7 +58,6 @@ class Chained {
   Chained(Pack<Ops...> ops, std::array<Slot*, kOps> slots, Worker& worker, Output output)
       : ops_(std::move(ops)), slots_(slots), worker_(&worker), output_(std::move(output)) {}
 
-  [[nodiscard]] Worker& worker() noexcept { return *worker_; }
   [[nodiscard]] Output& output() noexcept { return output_; }
   [[nodiscard]] const Output& output() const noexcept { return output_; }
   /// No operator takes any more records.
