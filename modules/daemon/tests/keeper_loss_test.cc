@@ -27,11 +27,15 @@ class KeeperLoss : public testing::DaemonTest {
     pid_t keeper = -1;
   };
   Task<Running> stubborn(Daemon& daemon, const Caller& who) {
-    Submission request = job({"/bin/sh", "-c",
-                              "trap 'echo >$EBB_SCRATCH/termed' TERM; echo >$EBB_SCRATCH/ready; "
-                              // Waited for, since a TERM between the look for signals and the fork of what is
-                              // in the foreground is heard of only when that has ended.
-                              "while :; do sleep 1000 & wait; done"});
+    return started(daemon, who,
+                   "trap 'echo >$EBB_SCRATCH/termed' TERM; echo >$EBB_SCRATCH/ready; "
+                   // Waited for, since a TERM between the look for signals and the fork of what is in the
+                   // foreground is heard of only when that has ended.
+                   "while :; do sleep 1000 & wait; done");
+  }
+  // One that says when it is ready; its keeper.
+  Task<Running> started(Daemon& daemon, const Caller& who, const char* script) {
+    Submission request = job({"/bin/sh", "-c", script});
     request.request.gpus = 1;
     Running running;
     running.id = (co_await daemon.submit(who, std::move(request)))->job.id;
@@ -131,16 +135,8 @@ TEST_F(KeeperLoss, AKeeperThatIsStoppedWithinTheGracePeriodIsReplaced) {
 class LeavingKeeper : public KeeperLoss {
  protected:
   Task<Running> stopped_at_its_end(Daemon& daemon, const Caller& who) {
-    Submission request = job({"/bin/sh", "-c",
-                              "echo >$EBB_SCRATCH/ready; while [ ! -e $EBB_SCRATCH/go ]; do sleep 0.01; "
-                              "done"});
-    request.request.gpus = 1;
-    Running running;
-    running.id = (co_await daemon.submit(who, std::move(request)))->job.id;
-    const bool ready = co_await wrote(daemon, who, running.id, "ready");
-    EXPECT_TRUE(ready);
-    running.keeper = keeper_of(running.id);
-    EXPECT_GT(running.keeper, 0);
+    const Running running = co_await started(
+        daemon, who, "echo >$EBB_SCRATCH/ready; while [ ! -e $EBB_SCRATCH/go ]; do sleep 0.01; done");
     if (running.keeper > 0) stop_at_end(running);
     co_return running;
   }

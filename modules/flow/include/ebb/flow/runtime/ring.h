@@ -90,12 +90,6 @@ class RingBase {
   [[nodiscard]] std::uint64_t most() const noexcept { return most_.load(std::memory_order_relaxed); }
 
  protected:
-  void publish(std::uint64_t tail) noexcept {
-    tail_.store(tail, std::memory_order_release);
-    if ((tail & announce_mask_) == 0) announced_.store(tail, std::memory_order_release);
-    light_fence();
-    if (consumer_->sleeping()) consumer_->wake();
-  }
   // How many there are for a consumer that has taken `head`.
   [[nodiscard]] std::uint64_t waiting(std::uint64_t head) const noexcept {
     const std::uint64_t announced = announced_.load(std::memory_order_acquire);
@@ -141,11 +135,7 @@ class Ring final : public RingBase {
   }
 
   /// Producer: appends, where has_room().
-  void push(T&& record) {
-    const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
-    std::construct_at(&slots_[tail & (capacity_ - 1)], std::move(record));
-    publish(tail + 1);
-  }
+  void push(T&& record) { writer().push(std::move(record)); }
   /// The producer's end of a ring as local variables of its loop.
   struct Writer {
     T* slots = nullptr;
@@ -155,7 +145,7 @@ class Ring final : public RingBase {
     Parker* consumer = nullptr;
 
     [[nodiscard]] bool has_room() const noexcept { return tail != end; }
-    [[gnu::always_inline]] void push(T&& record) noexcept {
+    [[gnu::always_inline]] void push(T&& record) {
       std::construct_at(&slots[tail & mask], std::move(record));
       written->store(++tail, std::memory_order_release);
       if ((tail & announce_mask) == 0) announced->store(tail, std::memory_order_release);
