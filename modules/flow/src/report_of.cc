@@ -90,7 +90,9 @@ std::string words(Doing doing, const std::string* what) {
     case Doing::backoff:
       return "waits before it tries a record again";
     case Doing::closing:
-      return "is in its finish() or close()";
+      return "is in its finish(), commit() or close()";
+    case Doing::through:
+      return "waits for the others before it commits";
     case Doing::ended:
       return "has ended";
   }

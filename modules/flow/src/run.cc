@@ -166,12 +166,25 @@ void Run::work(Thread& thread) {
     state_.fail(thread.stage->operators.front()->name, std::current_exception());
   }
   replica.end(state_.halted() ? state_.discard() : Discard::consumer_ended);
-  replica.close();
+  close(thread);
   worker.set(Doing::ended);
   const std::lock_guard lock(mutex_);
   thread.ended.store(true);
   ++ended_;
   changed_.notify_all();
+}
+
+// What commits does so when everybody else is through, and unless anybody has failed.
+void Run::close(Thread& thread) {
+  const bool commits = thread.replica->commits();
+  if (!commits) thread.replica->close(!state_.halted());
+  if (through_.fetch_add(1) + 1 == threads_.size()) {
+    for (const auto& other : threads_) other->worker.parker().wake();
+  }
+  if (!commits) return;
+  const bool success =
+      thread.worker.wait(Doing::through, nullptr, [&] { return through_.load() == threads_.size(); });
+  thread.replica->close(success);
 }
 
 void Run::loop(Thread& thread) {

@@ -62,6 +62,7 @@ class Run : public std::enable_shared_from_this<Run> {
   // The threads of the operators.
   void work(Thread& thread);
   void loop(Thread& thread);
+  void close(Thread& thread);
 
   const std::string name_;
   const std::shared_ptr<Graph> graph_;
@@ -78,6 +79,7 @@ class Run : public std::enable_shared_from_this<Run> {
   std::size_t opened_ = 0, ended_ = 0;
   bool operators_ended_ = false, left_behind_ = false;
   std::atomic<bool> go_{false};
+  std::atomic<std::size_t> through_{0};  // threads whose part is done but for what commits
   std::optional<Outcome> outcome_;
   BootTime begun_{};
   std::optional<BootTime> over_, cancel_at_, stuck_at_, bark_at_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstdint>
@@ -21,7 +22,8 @@ namespace ebb::flow {
 template <typename T>
 class InlineHead;
 
-/// The functions' own hooks, all optional: open(Context&) or open(), close(), finish(emit) or finish().
+/// The functions' own hooks, all optional: open(Context&) or open(), finish(emit) or finish(), commit() or
+/// abort(), close().
 template <typename F>
 void open_function(F& function, Context& context) {
   if constexpr (requires { function.open(context); }) {
@@ -31,8 +33,29 @@ void open_function(F& function, Context& context) {
   }
 }
 template <typename F>
-void close_function(F& function) {
-  if constexpr (requires { function.close(); }) function.close();
+inline constexpr bool kCommits =
+    requires(F& function) { function.commit(); } || requires(F& function) { function.abort(); };
+/// What a hook throws is a failure of the run; the others are still called.
+template <typename F>
+void close_function(F& function, bool success, Slot& slot) noexcept {
+  const auto guarded = [&](auto&& hook) {
+    try {
+      hook();
+    } catch (...) {
+      slot.context.worker().run().fail(slot.of->name, std::current_exception());
+    }
+  };
+  guarded([&] {
+    if constexpr (requires { function.commit(); }) {
+      if (success) function.commit();
+    }
+    if constexpr (requires { function.abort(); }) {
+      if (!success) function.abort();
+    }
+  });
+  guarded([&] {
+    if constexpr (requires { function.close(); }) function.close();
+  });
 }
 
 /// Operators that a loop works on a copy of, which it puts back after its batch: the state of their functions
@@ -87,14 +110,11 @@ class Chained {
     }
     worker_->at = nullptr;
   }
-  void close() noexcept {
-    each([&](auto& op, Slot& slot) {
-      try {
-        close_function(op.function);
-      } catch (...) {
-        worker_->run().fail(slot.of->name, std::current_exception());
-      }
-    });
+  static constexpr bool commits() noexcept {
+    return (kCommits<decltype(std::declval<Ops&>().function)> || ...);
+  }
+  void close(bool success) noexcept {
+    each([&](auto& op, Slot& slot) { close_function(op.function, success, slot); });
     worker_->at = nullptr;
   }
   /// Lets each operator emit what it holds, from the head to the tail.
@@ -292,10 +312,15 @@ class FusedBase : public Head::Interface {
     chain_.output().close();
     for (auto& behind : inlined_) behind->end(reason);
   }
-  void close() noexcept override {
-    head_.close();
-    chain_.close();
-    for (auto& behind : inlined_) behind->close();
+  [[nodiscard]] bool commits() const noexcept override {
+    return Head::commits() || Chain::commits() ||
+           std::any_of(inlined_.begin(), inlined_.end(),
+                       [](const auto& behind) { return behind->commits(); });
+  }
+  void close(bool success) noexcept override {
+    head_.close(success);
+    chain_.close(success);
+    for (auto& behind : inlined_) behind->close(success);
   }
 
  protected:

@@ -88,8 +88,11 @@ class Replica {
   /// Tells the consumers that nothing follows, and the producers that nothing is taken; what was not taken is
   /// counted as discarded for this reason.
   virtual void end(Discard reason) noexcept = 0;
-  /// Calls the close() of the functions; what one throws is a failure of the run.
-  virtual void close() noexcept = 0;
+  /// A function of it wants to hear how the whole pipeline has ended, by commit() or abort().
+  [[nodiscard]] virtual bool commits() const noexcept = 0;
+  /// Calls commit() of the functions where the whole pipeline has ended well, else abort(), and close(); what
+  /// one throws is a failure of the run.
+  virtual void close(bool success) noexcept = 0;
 };
 
 /// A chain of operators that runs as one loop, in one or more replicas.

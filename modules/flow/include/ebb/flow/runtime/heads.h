@@ -89,13 +89,8 @@ class SourceHead {
   }
   [[nodiscard]] bool ready() const noexcept { return true; }
   void end(Discard) noexcept {}
-  void close() noexcept {
-    try {
-      close_function(source_.function);
-    } catch (...) {
-      worker_->run().fail(slot_->of->name, std::current_exception());
-    }
-  }
+  static constexpr bool commits() noexcept { return kCommits<F>; }
+  void close(bool success) noexcept { close_function(source_.function, success, *slot_); }
 
  private:
   struct Source {
@@ -161,7 +156,8 @@ class RingHead {
     }
     inputs_.clear();
   }
-  void close() noexcept {}
+  static constexpr bool commits() noexcept { return false; }
+  void close(bool) noexcept {}
 
  private:
   static constexpr std::size_t kMany = 128;
@@ -194,7 +190,8 @@ class InlineHead {
                          records.size() - taken);
   }
   void end(Discard) noexcept {}
-  void close() noexcept {}
+  static constexpr bool commits() noexcept { return false; }
+  void close(bool) noexcept {}
 
  private:
   Edge<T>* edge_;

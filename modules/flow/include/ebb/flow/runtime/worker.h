@@ -21,7 +21,8 @@ enum class Doing : std::uint8_t {
   blocked,  ///< the ring to the next stage is full
   calling,  ///< waits for a free slot of a service
   backoff,  ///< waits before it tries a record again
-  closing,  ///< runs finish() and close()
+  closing,  ///< runs finish(), commit() or abort(), and close()
+  through,  ///< waits for the other operators, to commit when all have ended well
   ended,
 };
 
