@@ -59,9 +59,34 @@ REFUSED = {
                                         "ebb: a stream that is used by name needs records that can be copied"),
     "a union of different types": ("auto t = texts(); numbers().union_with(t).sink(nowhere);",
                                    "ebb: streams that are united need records of the same type"),
-    "a policy of nothing": ("numbers().key_by([](int x) { return x; }).on_error(ebb::skip)"
-                            ".reduce([](int a, int b) { return a + b; }).sink(nowhere);",
-                            "ebb: on_error() belongs behind a source or an operator"),
+    "a policy of nothing": ("numbers().take(1).on_error(ebb::skip).sink(nowhere);",
+                            "ebb: on_error() belongs behind an operator that calls a function of yours"),
+    "a policy behind a boundary": ("numbers().round_robin().on_error(ebb::skip).sink(nowhere);",
+                                   "ebb: on_error() belongs behind a source or an operator"),
+    "dead letters of other records": ('auto bad = env.dead_letters<std::string>("bad"); bad.sink(nowhere);'
+                                      "numbers().map([](const int& x) { return x; }).on_error(ebb::dead_letter(bad)).sink(nowhere);",
+                                      "ebb: dead_letter(bad) needs a stream of the records that go into this operator"),
+    "dead letters of a source": ('auto bad = env.dead_letters<int>("bad"); bad.sink(nowhere);'
+                                 "numbers().on_error(ebb::dead_letter(bad)).sink(nowhere);",
+                                 "ebb: a source that throws has no record"),
+    "a process without keys": ("numbers().process<int, int>([](const int&, ebb::Keyed<int>&, auto&) {}).sink(nowhere);",
+                               "ebb: process needs a stream with keys"),
+    "a process of an unknown state": ("numbers().key_by([](int x) { return x; })"
+                                      ".process<int>([](const int&, ebb::Keyed<int>&, auto&) {}).sink(nowhere);",
+                                      "ebb: process() cannot see the type of the state"),
+    "a join without keys": ("numbers().join_all(texts(), {}, [](int a, const std::string&) { return a; }).sink(nowhere);",
+                            "ebb: join_all needs keys on both streams"),
+    "a join by different keys": ("numbers().key_by([](int x) { return x; }).join_all("
+                                 "texts().key_by([](const std::string& s) { return s; }), {}, [](int a, const std::string&) { return a; })"
+                                 ".sink(nowhere);", "ebb: streams that are connected need keys of the same type"),
+    "a comap of one type": ("numbers().connect(texts()).comap([](int x) { return x; }, [](int x) { return x; }).sink(nowhere);",
+                            "ebb: comap needs a function for each of both types"),
+    "turns of what has keys": ("numbers().key_by([](int x) { return x; }).round_robin().sink(nowhere);",
+                               "ebb: round_robin() would part the records of a key"),
+    "an order of nothing": ("numbers().filter([](int) { return true; }).ordered().sink(nowhere);",
+                           "ebb: ordered() belongs behind a map"),
+    "a future of something else": ("auto f = env.from_future<std::string>(); f.sink(nowhere); numbers().fill_future(f);",
+                                  "ebb: fill_future(f) needs a stream of the records of the future"),
     "a service that cannot be made": ('(void)env.register_service<Scorer>("scorer", std::string("x"));',
                                       "ebb: register_service<S>(name, arguments…) needs arguments that S can be made from"),
     "a call with the wrong arguments": ('auto scorer = env.register_service<Scorer>("scorer", 1);'

@@ -1,11 +1,33 @@
 #include "ebb/flow/runtime/guard.h"
 
+#include <fmt/format.h>
+
+#include "ebb/lifecycle/blocking.h"
+
 namespace ebb::flow {
+namespace {
+
+// In the largest unit that it fills.
+std::string bytes_text(std::uint64_t bytes) {
+  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
+  return fmt::format("{:.4g} {}", value, kUnits[unit]);
+}
+
+}  // namespace
 
 void give_up(Slot& slot, Loop& loop) noexcept {
   Counts::add(slot.counts.failed, 1);
   loop.stopped = true;
   loop.worker.run().fail(slot.of->name, std::current_exception());
+}
+
+void fail_at_limit(Here here, Loop& loop, const std::string& what, std::uint64_t bytes) {
+  loop.stopped = true;
+  loop.worker.run().fail(here.of->name, std::make_exception_ptr(std::length_error(fmt::format(
+                                            "ebb: '{}' {}, {}", here.of->name, what, bytes_text(bytes)))));
 }
 
 bool back_off(const RetryPolicy& policy, int tries, const Slot& slot, Loop& loop) {
@@ -15,5 +37,7 @@ bool back_off(const RetryPolicy& policy, int tries, const Slot& slot, Loop& loop
   return loop.worker.wait_until(BootClock::now() + std::min(wait, kLongest), Doing::backoff, &slot.of->name,
                                 [] { return false; });
 }
+
+std::string text_of_current() { return lifecycle::text_of(std::current_exception()); }
 
 }  // namespace ebb::flow

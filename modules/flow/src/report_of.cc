@@ -52,7 +52,7 @@ EdgeReport report_of(const EdgeBase& edge) {
   const EdgeBase::Traffic traffic = edge.traffic();
   const auto discarded = [&](Discard reason) { return traffic.discarded[static_cast<std::size_t>(reason)]; };
   EdgeReport report;
-  report.from = edge.producer()->operators.back()->name;
+  report.from = edge.from().name;
   report.to = edge.consumer()->operators.front()->name;
   report.sent = traffic.sent;
   report.received = traffic.received;

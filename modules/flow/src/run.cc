@@ -63,7 +63,10 @@ struct Run::Thread {
 };
 
 Run::Run(std::string name, std::shared_ptr<Graph> graph, SubmitOptions options)
-    : name_(std::move(name)), graph_(std::move(graph)), options_(std::move(options)) {}
+    : name_(std::move(name)),
+      graph_(std::move(graph)),
+      options_(std::move(options)),
+      state_({.state = options_.state_limit, .feedback = options_.feedback_limit}) {}
 
 Run::~Run() {
   if (conductor_.joinable()) conductor_.join();
@@ -78,9 +81,17 @@ void Run::name_operators() {
 }
 
 void Run::check_graph() const {
+  for (const Stage* stage : graph_->used_twice) {
+    throw std::logic_error("ebb: '" + stage->operators.back()->name +
+                           "' gives records that cannot be copied, and is used twice");
+  }
   std::set<const Operator*> placed;
   for (const auto& stage : graph_->stages) {
     placed.insert(stage->operators.begin(), stage->operators.end());
+    if (stage->needs_input && stage->inputs.empty()) {
+      throw std::logic_error("ebb: nothing fills the future '" + stage->operators.front()->name +
+                             "': end a stream of the cycle in .fill_future(it)");
+    }
     if (!stage->ends && stage->outputs.empty()) {
       throw std::logic_error("ebb: nothing takes what '" + stage->operators.back()->name +
                              "' gives: end the stream in a sink, print() or collect()");
@@ -99,6 +110,8 @@ void Run::check_graph() const {
 
 void Run::start() {
   name_operators();
+  graph_->connect_sides();
+  graph_->find_cycles();
   check_graph();
   begun_ = BootClock::now();
   connect();
@@ -131,6 +144,12 @@ void Run::connect() {
     if (stage->is_inline) workers[stage.get()] = workers[stage->inputs.front()->producer()];
   }
   for (const auto& edge : graph_->edges) edge->connect(workers[edge->producer()], workers[edge->consumer()]);
+  for (const auto& edge : graph_->edges) {
+    if (edge->into != nullptr) edge->into->enter(edge->ways_in());
+    if (edge->is_feedback() && edge->within != nullptr) {
+      edge->within->add_head(workers[edge->consumer()].front()->parker());
+    }
+  }
   std::map<const Stage*, int> made;
   for (const auto& thread : threads_) {
     thread->replica = thread->stage->make(made[thread->stage]++, thread->worker);

@@ -1,6 +1,7 @@
 // Typed dataflow pipelines in one process: everything that a program needs. docs/pipelines.md teaches it.
 #pragma once
 
+#include "ebb/flow/connected.h"
 #include "ebb/flow/environment.h"
 #include "ebb/flow/pipeline.h"
 #include "ebb/flow/policy.h"

@@ -1,23 +1,34 @@
 #pragma once
 
+#include <memory>
+#include <stdexcept>
 #include <stop_token>
 #include <string>
 #include <typeinfo>
 #include <utility>
+#include <vector>
 
 namespace ebb {
+
+class Context;
 
 namespace flow {
 class Worker;
 struct Operator;
+class SideEnd;
+/// A replica's end of the side stream of that name and type. Throws std::logic_error where there is none.
+template <typename U>
+void give_to_side(const Context& context, const std::string& name, U record);
 }  // namespace flow
 
 /// What a user's function is told of where it runs: the optional second argument of every operator's
 /// function, and the argument of open(). One for each replica of an operator; used on its thread only.
 class Context {
  public:
-  Context(flow::Worker& worker, const flow::Operator& op, int replica, int replicas)
-      : worker_(&worker), operator_(&op), replica_(replica), replicas_(replicas) {}
+  Context(flow::Worker& worker, const flow::Operator& op, int replica, int replicas);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
 
   /// The operator's name, as in the report.
   [[nodiscard]] const std::string& name() const noexcept;
@@ -45,7 +56,15 @@ class Context {
     return service.call_from(worker_, method, std::forward<A>(arguments)...);
   }
 
+  /// Gives a record to the stream that `.side_output<U>(name)` behind this operator takes. Throws
+  /// std::logic_error where there is none of that name and type.
+  template <typename U>
+  void side_output(const std::string& name, U record) {
+    flow::give_to_side<U>(*this, name, std::move(record));
+  }
+
   // For the runtime.
+  std::vector<std::unique_ptr<flow::SideEnd>> sides;
   [[nodiscard]] flow::Worker& worker() noexcept { return *worker_; }
   template <typename K>
   void set_key(const K& key) noexcept {

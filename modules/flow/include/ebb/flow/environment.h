@@ -101,6 +101,21 @@ class LocalEnvironment {
     return from(std::move(function));
   }
 
+  /// The beginning of a cycle: a stream of the records that a later one gives back by `.fill_future(it)`. The
+  /// cycle is over when everything that feeds it from outside has ended and nothing is left inside; what
+  /// waits to go round is bounded by SubmitOptions::feedback_limit.
+  template <typename T>
+  flow::FutureStream<T> from_future(std::string name = "") {
+    return flow::FutureStream<T>(*graph_, flow::FeedbackStage<T>::make(*graph_, std::move(name)));
+  }
+
+  /// A stream of the records of type T that operators give up, by `.on_error(ebb::dead_letter(stream))`.
+  template <typename T>
+  DeadLetters<T> dead_letters(std::string name) {
+    auto [node, side] = flow::side_stream<DeadLetter<T>>(*graph_, "dead_letters", std::move(name));
+    return DeadLetters<T>(*graph_, std::move(node), *side);
+  }
+
   /// A service of class S beside the operators, made from these arguments when the pipeline starts. Its hooks
   /// are all optional: setup() and start() run before the first record, stop() and cleanup() after the last,
   /// services that were registered last first.

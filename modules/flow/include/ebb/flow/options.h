@@ -1,10 +1,12 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 
 #include "ebb/base/clock.h"
 #include "ebb/flow/report.h"
+#include "ebb/flow/units.h"
 
 namespace ebb {
 
@@ -30,6 +32,11 @@ struct SubmitOptions {
   Cleanup cleanup = Cleanup::Always;
   /// How often an end that takes long says what it waits for, on the standard error.
   Duration watchdog = std::chrono::seconds(5);
+  /// How many bytes the keys of one replica of an operator may take with their states' fixed parts; the
+  /// pipeline fails past it, and names the operator.
+  std::uint64_t state_limit = 8_GiB;
+  /// How many bytes may wait on a feedback edge; past it likewise.
+  std::uint64_t feedback_limit = 256_MiB;
   /// Called once with the report when the pipeline has ended, on a thread of the pipeline.
   std::function<void(const PipelineReport&)> on_report = {};
   /// Unless it is set: exit inside a job of Ebb's, where the keeper ends what is left; else wait.

@@ -1,11 +1,15 @@
 #pragma once
 
 #include <chrono>
-#include <utility>
+#include <string>
 
 #include "ebb/base/clock.h"
 
 namespace ebb {
+
+namespace flow {
+class SideBase;
+}
 
 // What happens to a record whose function throws: the argument of on_error().
 
@@ -27,5 +31,19 @@ struct RetryPolicy {
 [[nodiscard]] inline RetryPolicy retry(int times, Duration backoff = std::chrono::milliseconds(100)) {
   return {.times = times, .backoff = backoff};
 }
+
+/// A record whose function threw, as it went into the operator, and what it threw.
+template <typename T>
+struct DeadLetter {
+  T record;
+  std::string error;
+  std::string op;  ///< the operator's name
+};
+/// The record goes to a stream of such records: on_error(ebb::dead_letter(bad)), where `bad` comes from
+/// env.dead_letters<T>(name). Needs a function that takes `const T&`, or a T that can be copied.
+template <typename T>
+struct DeadLetterPolicy {
+  flow::SideBase* side = nullptr;
+};
 
 }  // namespace ebb

@@ -11,6 +11,9 @@
 
 #include "ebb/flow/collected.h"
 #include "ebb/flow/runtime/building.h"
+#include "ebb/flow/runtime/either.h"
+#include "ebb/flow/runtime/signature.h"
+#include "ebb/flow/units.h"
 
 namespace ebb {
 
@@ -26,6 +29,25 @@ template <typename F, typename T>
 concept Predicate = Takes<F, const T&> && std::convertible_to<ResultOf<F, const T&>, bool>;
 template <typename F, typename T, typename U>
 concept Expander = Takes<F, const T&, const std::function<void(U)>&> || Takes<F, const T&, Collector<U>&>;
+
+/// A function of process(): the record, its key's state, and where what comes out goes.
+template <typename F, typename T, typename S, typename U>
+concept Processor = Takes<F, const T&, Keyed<S>&, const std::function<void(U)>&> ||
+                    Takes<F, const T&, Keyed<S>&, Collector<U>&>;
+
+template <typename Chain, typename A, typename B>
+class Connected;
+
+/// The stream of what an operator gives beside its output under this name.
+template <typename U>
+DataStream<U> side_stream_of(Graph& graph, Operator& op, std::string name);
+
+template <typename T>
+class FutureStream;
+
+struct JoinOptions {
+  std::uint64_t limit = 1_GiB;  ///< bytes that join_all() may keep, on all replicas together
+};
 
 /// What the records of a stream that is united with others come from.
 template <typename T, typename Stream>
@@ -64,8 +86,10 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
                   "ebb: filter needs a function bool(const T&) or bool(const T&, Context&)");
     if constexpr (Predicate<F, Payload<T>>) return this->then(Filter<F>{std::move(function)});
   }
-  template <typename U = Payload<T>, typename F>
+  /// U need not be said where the function takes an ebb::Collector<U>&, or where it is T.
+  template <typename Said = void, typename F>
   auto flat_map(F function) && {
+    using U = Deduced<Said, Collector, F, Payload<T>>;
     static_assert(Expander<F, Payload<T>, U>,
                   "ebb: flat_map<U> needs a function void(const T&, auto& emit) or void(const T&, "
                   "ebb::Collector<U>& emit), which calls emit(U) for each record that comes out");
@@ -91,14 +115,18 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
       using Key = typename Op::template Key<T>;
       static_assert(KeyHash<Key>::kKnown,
                     "ebb: this key has no hash: give its type a member std::uint64_t key_hash() const");
-      return this->then(Op{std::move(function)}).cut(1, Spread::by_hash);
+      return this->then(Op{std::move(function)});
     }
   }
   /// One record after the other goes to the replicas of what follows, in turn.
-  auto round_robin() && { return this->cut(1, Spread::in_turn); }
+  auto round_robin() && {
+    static_assert(!kIsKeyed<T>, "ebb: round_robin() would part the records of a key; put it before key_by()");
+    return this->cut(1, Spread::in_turn);
+  }
   /// Each record goes to every replica of what follows.
   auto broadcast() && {
     static_assert(std::copy_constructible<T>, "ebb: broadcast needs records that can be copied");
+    static_assert(!kIsKeyed<T>, "ebb: broadcast() would double the records of a key; put it before key_by()");
     return this->cut(1, Spread::broadcast);
   }
 
@@ -132,13 +160,98 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
   template <typename... Others>
   auto union_with(Others&&... others) && {
     FromRings<T> begin;
-    begin.from.push_back({share(), Spread::round_robin});
-    (begin.from.push_back({node_of<T>(others), Spread::round_robin}), ...);
+    begin.from.push_back({share(), kSpread<T>});
+    (begin.from.push_back({node_of<T>(others), kSpread<T>}), ...);
     return Chain<true, FromRings<T>, T>(this->graph(), {std::move(begin), {}, {}}, 1).then(Union{});
+  }
+
+  /// After key_by(): a function with the state of its record's key, void f(const T&, ebb::Keyed<S>&, emit)
+  /// or the same with a Context&. `emit` is `auto&` or `ebb::Collector<U>&`. U and S need only be said
+  /// (process<U, S>(f)) where the function's type does not say them; each key begins as a copy of `initial`.
+  template <typename SaidU = void, typename SaidS = void, typename F>
+  auto process(F function) && {
+    using S = Deduced<SaidS, Keyed, F>;
+    static_assert(!std::is_void_v<S>,
+                  "ebb: process() cannot see the type of the state: say process<U, S>(f), or process<U>(f, "
+                  "S{}), or take an ebb::Keyed<S>& and an ebb::Collector<U>&");
+    if constexpr (!std::is_void_v<S>) {
+      return std::move(*this).template process<SaidU>(std::move(function), S());
+    }
+  }
+  template <typename SaidU = void, typename F, typename S>
+  auto process(F function, S initial) && {
+    using U = Deduced<SaidU, Collector, F, Payload<T>>;
+    static_assert(kIsKeyed<T>, "ebb: process needs a stream with keys; put .key_by(f) before it");
+    static_assert(Processor<F, Payload<T>, S, U>,
+                  "ebb: process<U> needs a function void(const T&, ebb::Keyed<S>&, auto& emit), which calls "
+                  "emit(U) for each record that comes out");
+    if constexpr (kIsKeyed<T> && Processor<F, Payload<T>, S, U>) {
+      return this->then(Process<decltype(T::key), S, U, F>{std::move(function), std::move(initial)});
+    }
+  }
+
+  // Two streams.
+
+  /// This stream and another one, of any type, through one operator: see Connected.
+  template <typename Other>
+  auto connect(Other&& other) && {
+    using O = typename std::remove_cvref_t<Other>::Record;
+    static_assert(kIsKeyed<T> == kIsKeyed<O>, "ebb: connect needs keys on both streams, or on none");
+    using A = Payload<T>;
+    using B = Payload<O>;
+    using E = Either<A, B>;
+    using R = typename AsEither<T, E>::type;
+    static_assert(std::same_as<R, typename AsEither<O, E>::type>,
+                  "ebb: streams that are connected need keys of the same type");
+    FromRings<R> begin;
+    begin.from.push_back({this->append(IntoEither<0, E>{}).finish_here(), kSpread<R>});
+    begin.from.push_back({std::forward<Other>(other).template into_either<E>(), kSpread<R>});
+    using Both = Chain<true, FromRings<R>, R>;
+    return Connected<Both, A, B>(Both(this->graph(), {std::move(begin), {}, {}}, 1));
+  }
+  /// Two finite streams with keys: h(const A&, const B&) of each two records with the same key. All of both
+  /// is kept; the pipeline fails where that is more than the limit.
+  template <typename Other, typename F>
+  auto join_all(Other&& other, JoinOptions options, F function) && {
+    using O = typename std::remove_cvref_t<Other>::Record;
+    static_assert(kIsKeyed<T> && kIsKeyed<O>,
+                  "ebb: join_all needs keys on both streams: a.key_by(f).join_all(b.key_by(g), {}, h)");
+    if constexpr (kIsKeyed<T> && kIsKeyed<O>) {
+      using A = Payload<T>;
+      using B = Payload<O>;
+      static_assert(Takes<F, const A&, const B&>,
+                    "ebb: join_all needs a function U(const A&, const B&) that gives a value");
+      return std::move(*this)
+          .connect(std::forward<Other>(other))
+          .then("join_all", JoinAll<decltype(T::key), A, B, F>{std::move(function), {options.limit}});
+    }
+  }
+  template <typename Other, typename F>
+  auto join_all(Other&& other, F function) && {
+    return std::move(*this).join_all(std::forward<Other>(other), JoinOptions(), std::move(function));
+  }
+
+  /// The records of type U that the function of the operator before it gives by
+  /// `context.side_output(name, record)`; the stream itself goes on too.
+  template <typename U>
+  auto side_output(std::string name) & {
+    share();
+    return side_stream_of<U>(this->graph(), *node_->producer->operators.back(), std::move(name));
   }
 
   // Ends of a stream.
 
+  /// Its records come out of `future`, which env.from_future<T>() gave: a cycle is closed.
+  template <typename U>
+  void fill_future(const FutureStream<U>& future) && {
+    static_assert(std::same_as<U, Payload<T>>,
+                  "ebb: fill_future(f) needs a stream of the records of the future, env.from_future<T>()");
+    if constexpr (kIsKeyed<T>) {
+      this->append(Unkey{}).fill_future(future);
+    } else {
+      future.stage().fill(this->graph(), *share());
+    }
+  }
   template <typename F>
   auto sink(F function) && {
     static_assert(Takes<F, Payload<T>>, "ebb: sink needs a function void(T) or void(T, Context&)");
@@ -191,6 +304,10 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
     }
   }
 
+  /// Behind a map in several replicas: what it gives, in the order of what went in. A record that takes long
+  /// holds up those that come after it.
+  auto ordered() && { return this->in_order(); }
+
   // A chain that is used by name.
 
   template <typename F>
@@ -201,9 +318,13 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
   auto filter(F function) & {
     return reuse().filter(std::move(function));
   }
-  template <typename U = Payload<T>, typename F>
+  template <typename U = void, typename F>
   auto flat_map(F function) & {
     return reuse().template flat_map<U>(std::move(function));
+  }
+  template <typename Other>
+  auto connect(Other&& other) & {
+    return reuse().connect(std::forward<Other>(other));
   }
   auto take(std::uint64_t count) & { return reuse().take(count); }
   template <typename F>
@@ -214,6 +335,10 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
   auto union_with(Others&&... others) & {
     return reuse().union_with(std::forward<Others>(others)...);
   }
+  template <typename U>
+  void fill_future(const FutureStream<U>& future) & {
+    reuse().fill_future(future);
+  }
   template <typename... A>
   auto sink(A... arguments) & {
     return reuse().sink(std::move(arguments)...);
@@ -223,6 +348,14 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
 
   // For the library.
 
+  template <typename E>
+  auto into_either() && {
+    return this->append(IntoEither<1, E>{}).finish_here();
+  }
+  template <typename E>
+  auto into_either() & {
+    return reuse().template into_either<E>();
+  }
   /// What its records come from, from now on; it stays usable.
   std::shared_ptr<Node<T>> share() {
     if (!node_) node_ = this->finish();
@@ -287,7 +420,7 @@ class DataStream {
   auto filter(F function) const {
     return open().filter(std::move(function));
   }
-  template <typename U = flow::Payload<T>, typename F>
+  template <typename U = void, typename F>
   auto flat_map(F function) const {
     return open().template flat_map<U>(std::move(function));
   }
@@ -306,9 +439,33 @@ class DataStream {
   auto running_reduce(F function) const {
     return open().running_reduce(std::move(function));
   }
+  template <typename U = void, typename S = void, typename F>
+  auto process(F function) const {
+    return open().template process<U, S>(std::move(function));
+  }
+  template <typename U = void, typename F, typename S>
+  auto process(F function, S initial) const {
+    return open().template process<U>(std::move(function), std::move(initial));
+  }
+  template <typename Other>
+  auto connect(Other&& other) const {
+    return open().connect(std::forward<Other>(other));
+  }
+  template <typename Other, typename... A>
+  auto join_all(Other&& other, A... arguments) const {
+    return open().join_all(std::forward<Other>(other), std::move(arguments)...);
+  }
+  template <typename U>
+  auto side_output(std::string name) const {
+    return flow::side_stream_of<U>(*graph_, *node_->producer->operators.back(), std::move(name));
+  }
   template <typename... Others>
   auto union_with(Others&&... others) const {
     return open().union_with(std::forward<Others>(others)...);
+  }
+  template <typename U>
+  void fill_future(const flow::FutureStream<U>& future) const {
+    open().fill_future(future);
   }
   template <typename... A>
   auto sink(A... arguments) const {
@@ -319,6 +476,12 @@ class DataStream {
 
   // For the library.
   [[nodiscard]] std::shared_ptr<flow::Node<T>> share() const { return node_; }
+  DataStream(flow::Graph& graph, std::shared_ptr<flow::Node<T>> node)
+      : graph_(&graph), replicas_(1), node_(std::move(node)) {}
+  template <typename E>
+  auto into_either() const {
+    return open().template into_either<E>();
+  }
 
  private:
   auto open() const { return flow::Chain<true, flow::FromNode<T>, T>(*graph_, {{node_}, {}, {}}, replicas_); }
@@ -329,5 +492,44 @@ class DataStream {
 };
 template <bool Parallel, typename Begin, typename T, typename... Ops>
 DataStream(flow::Chain<Parallel, Begin, T, Ops...>&&) -> DataStream<T>;
+
+/// The records that operators gave up, from env.dead_letters<T>(name).
+template <typename T>
+class DeadLetters : public DataStream<DeadLetter<T>> {
+ public:
+  DeadLetters(flow::Graph& graph, std::shared_ptr<flow::Node<DeadLetter<T>>> node, flow::SideBase& side)
+      : DataStream<DeadLetter<T>>(graph, std::move(node)), side_(&side) {}
+  [[nodiscard]] flow::SideBase& side() const noexcept { return *side_; }
+
+ private:
+  flow::SideBase* side_;
+};
+template <typename T>
+[[nodiscard]] DeadLetterPolicy<T> dead_letter(const DeadLetters<T>& stream) {
+  return {&stream.side()};
+}
+
+namespace flow {
+
+/// The beginning of a cycle, from env.from_future<T>(): a stream of what `.fill_future(it)` brings back.
+template <typename T>
+class FutureStream : public DataStream<T> {
+ public:
+  FutureStream(Graph& graph, FeedbackStage<T> stage)
+      : DataStream<T>(graph, stage.node), stage_(std::move(stage)) {}
+  [[nodiscard]] const FeedbackStage<T>& stage() const noexcept { return stage_; }
+
+ private:
+  FeedbackStage<T> stage_;
+};
+
+template <typename U>
+DataStream<U> side_stream_of(Graph& graph, Operator& op, std::string name) {
+  auto [node, side] = side_stream<U>(graph, "side_output", std::move(name));
+  op.sides.push_back(side);
+  return DataStream<U>(graph, std::move(node));
+}
+
+}  // namespace flow
 
 }  // namespace ebb

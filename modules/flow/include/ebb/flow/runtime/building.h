@@ -22,6 +22,7 @@ struct From {
 template <typename T>
 struct FromRings {
   std::vector<From<T>> from;
+  bool in_turn = false;  // strictly one record from each replica
 };
 template <typename T>
 struct FromNode {
@@ -62,6 +63,7 @@ Stage* place(Graph& graph, const FromRings<In>& begin, Pack<Ops...> ops, const s
   auto made = std::make_unique<FusedStage<RingSpec<In>, T, Ops...>>(RingSpec<In>{}, std::move(ops), infos,
                                                                     std::move(node));
   auto& spec = made->spec();
+  spec.in_turn = begin.in_turn;
   Stage* stage = graph.place(std::move(made), infos, replicas);
   for (const From<In>& from : begin.from) spec.edges.push_back(graph.connect(*from.node, stage, from.spread));
   return stage;
@@ -103,6 +105,20 @@ struct IntoLast<In, Op> {
   using type = In;
 };
 
+/// What follows runs on other threads, to which records are spread.
+template <typename... Ops>
+inline constexpr bool kEndsAtBoundary = false;
+template <typename Op>
+inline constexpr bool kEndsAtBoundary<Op> = requires { Op::kBoundary; };
+template <typename Op, typename... Ops>
+  requires(sizeof...(Ops) > 0)
+inline constexpr bool kEndsAtBoundary<Op, Ops...> = kEndsAtBoundary<Ops...>;
+/// How records are spread over replicas unless something else is said: those with a key by it.
+template <typename T>
+inline constexpr Spread kSpread = kIsKeyed<T> ? Spread::by_hash : Spread::round_robin;
+/// The longest chain that is one type; a longer one is cut, on the same thread.
+inline constexpr std::size_t kMostOps = 16;
+
 /// Operators whose policy is a part of their type.
 template <template <typename, typename> typename Op, typename F, typename P, typename Q>
 Op<F, Q> with_policy(Op<F, P> op, Q policy) {
@@ -120,6 +136,32 @@ template <bool Running, typename K, typename T, typename F, typename P, typename
 Combine<Running, K, T, F, Q> with_policy(Combine<Running, K, T, F, P> op, Q policy) {
   return {std::move(op.function), policy};
 }
+
+template <typename K, typename S, typename U, typename F, typename P, typename Q>
+Process<K, S, U, F, Q> with_policy(Process<K, S, U, F, P> op, Q policy) {
+  return {std::move(op.function), std::move(op.initial), policy};
+}
+template <typename K, typename A, typename B, typename F, typename P, typename Q>
+JoinAll<K, A, B, F, Q> with_policy(JoinAll<K, A, B, F, P> op, Q policy) {
+  return {std::move(op.function), std::move(op.limit), policy};
+}
+template <typename F, typename P>
+MapInTurn<F, P> in_turn(Map<F, P> op) {
+  return {std::move(op.function), op.policy};
+}
+template <typename Begin, typename... Ops>
+inline constexpr bool kIsMapBehindRings = false;
+template <typename T, typename F, typename P>
+inline constexpr bool kIsMapBehindRings<FromRings<T>, Map<F, P>> = true;
+template <typename Op, typename P>
+concept HasPolicy = requires(Op op, P policy) { with_policy(std::move(op), policy); };
+/// A policy that needs more than a type: where its records go.
+template <typename P>
+inline constexpr bool kIsDeadLetter = false;
+template <typename T>
+inline constexpr bool kIsDeadLetter<DeadLetterPolicy<T>> = true;
+template <typename P, typename T>
+inline constexpr bool kFits = !kIsDeadLetter<P> || std::same_as<P, DeadLetterPolicy<T>>;
 
 template <bool Parallel, typename Begin, typename T, typename... Ops>
 class Chain;
@@ -185,9 +227,23 @@ class Building {
     }
   }
 
+  /// What the report calls the last operator, where it is not what its type says.
+  void set_kind(const char* kind) { parts_.infos.back()->kind = kind; }
+
   /// One operator more.
   template <typename Op>
   auto then(Op op) {
+    if constexpr (kEndsAtBoundary<Ops...>) {
+      return cut(1).append(std::move(op));
+    } else if constexpr (kOps == kMostOps) {
+      return Chain<Parallel, FromNode<T>, T>(*graph_, {{finish()}, {}, {}}, replicas_).append(std::move(op));
+    } else {
+      return append(std::move(op));
+    }
+  }
+  /// The same, before the boundary that it ends at.
+  template <typename Op>
+  auto append(Op op) {
     using U = typename Op::template Out<T>;
     Parts parts = take_parts();
     parts.infos.push_back(graph_->add(Op::kKind));
@@ -207,11 +263,19 @@ class Building {
     if constexpr (kOps == 0) {
       static_assert(
           requires { parts.begin.function; }, "ebb: on_error() belongs behind a source or an operator");
+      static_assert(!kIsDeadLetter<P>, "ebb: a source that throws has no record: use skip, retry or fail");
       using F = decltype(parts.begin.function);
       return Chain<Parallel, FromSource<F, P>, T>(
           *graph_, {{std::move(parts.begin.function), policy, parts.begin.op}, {}, {}}, replicas_);
     } else {
       return [&]<std::size_t... I>(std::index_sequence<I...>) {
+        using In = Payload<typename IntoLast<typename BeginRecord<Begin>::type, Ops...>::type>;
+        static_assert(kFits<P, In>,
+                      "ebb: dead_letter(bad) needs a stream of the records that go into this operator: "
+                      "auto bad = env.dead_letters<T>(name)");
+        static_assert(HasPolicy<PackAt<kOps - 1, Ops...>, P>,
+                      "ebb: on_error() belongs behind an operator that calls a function of yours");
+        if constexpr (kIsDeadLetter<P>) parts.infos.back()->sides.push_back(policy.side);
         auto last = with_policy(std::move(at<kOps - 1>(parts.ops)), policy);
         using Next = typename ChainTo<Parallel, Begin, T, PackAt<I, Ops...>..., decltype(last)>::type;
         return Next(*graph_,
@@ -225,6 +289,14 @@ class Building {
 
   /// What has been built becomes a stage; what gives its records is the result.
   std::shared_ptr<Node<T>> finish() {
+    if constexpr (kEndsAtBoundary<Ops...>) {
+      return cut(1).finish();
+    } else {
+      return finish_here();
+    }
+  }
+  /// The same, before the boundary that it ends at.
+  std::shared_ptr<Node<T>> finish_here() {
     if constexpr (kOps == 0 && kBeginsAtNode<Begin>) {
       return take_parts().begin.node;
     } else if constexpr (kOps == 0 && kBeginsAtRings<Begin>) {
@@ -238,9 +310,9 @@ class Building {
     }
   }
   /// A chain that goes on from here on other threads.
-  auto cut(int replicas, Spread spread = Spread::round_robin) {
+  auto cut(int replicas, Spread spread = kSpread<T>) {
     FromRings<T> begin;
-    begin.from.push_back({finish(), spread});
+    begin.from.push_back({finish_here(), spread});
     return Chain<true, FromRings<T>, T>(*graph_, {std::move(begin), {}, {}}, replicas);
   }
   auto with_replicas(int replicas) {
@@ -254,7 +326,9 @@ class Building {
     using Last = PackAt<kOps - 1, Ops...>;
     static_assert(std::copy_constructible<Last>,
                   "ebb: parallelism(n) needs a function that can be copied, for each replica gets its own");
-    if constexpr (kOps == 1 && kBeginsAtRings<Begin>) {
+    if constexpr (kEndsAtBoundary<Ops...>) {
+      return cut(replicas);
+    } else if constexpr (kOps == 1 && kBeginsAtRings<Begin>) {
       return with_replicas(replicas);  // it stands behind a boundary already
     } else {
       Parts parts = take_parts();
@@ -270,6 +344,31 @@ class Building {
                      {parts.infos.back()}},
                     replicas);
       }(std::make_index_sequence<kOps - 1>());
+    }
+  }
+
+  /// What its only operator, a map in replicas, gives in the order of what went in.
+  auto in_order() {
+    static_assert(kIsMapBehindRings<Begin, Ops...>,
+                  "ebb: ordered() belongs behind a map: .map(f).parallelism(n).ordered()");
+    if constexpr (kIsMapBehindRings<Begin, Ops...>) {
+      Parts parts = take_parts();
+      auto& from = parts.begin.from;
+      if (from.size() != 1 || from.front().node->producer->replicas != 1) {
+        throw std::logic_error(
+            std::string("ebb: ordered() behind '") +
+            (parts.infos.back()->name.empty() ? parts.infos.back()->kind : parts.infos.back()->name) +
+            "' needs one replica of what comes before it: there is no order between several");
+      }
+      from.front().spread = Spread::in_turn;
+      auto op = in_turn(std::move(at<0>(parts.ops)));
+      using U = std::optional<T>;
+      Building<true, Begin, U, decltype(op)> map(
+          *graph_, {std::move(parts.begin), {{std::move(op)}}, parts.infos}, replicas_);
+      FromRings<U> begin;
+      begin.from.push_back({map.finish(), Spread::round_robin});
+      begin.in_turn = true;
+      return Chain<false, FromRings<U>, U>(*graph_, {std::move(begin), {}, {}}, 1).then(Ordered{});
     }
   }
 

@@ -11,8 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "ebb/flow/runtime/operators.h"
+#include "ebb/flow/runtime/keyed.h"
 #include "ebb/flow/runtime/output.h"
+#include "ebb/flow/runtime/own_hooks.h"
 #include "ebb/flow/runtime/pack.h"
 
 /// A chain of operators as one loop: from where records come, through each operator's function, to where they
@@ -21,42 +22,6 @@ namespace ebb::flow {
 
 template <typename T>
 class InlineHead;
-
-/// The functions' own hooks, all optional: open(Context&) or open(), finish(emit) or finish(), commit() or
-/// abort(), close().
-template <typename F>
-void open_function(F& function, Context& context) {
-  if constexpr (requires { function.open(context); }) {
-    function.open(context);
-  } else if constexpr (requires { function.open(); }) {
-    function.open();
-  }
-}
-template <typename F>
-inline constexpr bool kCommits =
-    requires(F& function) { function.commit(); } || requires(F& function) { function.abort(); };
-/// What a hook throws is a failure of the run; the others are still called.
-template <typename F>
-void close_function(F& function, bool success, Slot& slot) noexcept {
-  const auto guarded = [&](auto&& hook) {
-    try {
-      hook();
-    } catch (...) {
-      slot.context.worker().run().fail(slot.of->name, std::current_exception());
-    }
-  };
-  guarded([&] {
-    if constexpr (requires { function.commit(); }) {
-      if (success) function.commit();
-    }
-    if constexpr (requires { function.abort(); }) {
-      if (!success) function.abort();
-    }
-  });
-  guarded([&] {
-    if constexpr (requires { function.close(); }) function.close();
-  });
-}
 
 /// Operators that a loop works on a copy of, which it puts back after its batch: the state of their functions
 /// then is in registers. Small ones that are copied byte by byte, and that nobody has told where they are.
@@ -109,6 +74,11 @@ class Chained {
       if (slots_[i]->context.finished()) finished(i);
     }
     worker_->at = nullptr;
+  }
+  /// Nothing follows.
+  void end() noexcept {
+    output_.close();
+    for (Slot* slot : slots_) close_sides(*slot);
   }
   static constexpr bool commits() noexcept {
     return (kCommits<decltype(std::declval<Ops&>().function)> || ...);
@@ -309,7 +279,7 @@ class FusedBase : public Head::Interface {
   }
   void end(Discard reason) noexcept override {
     head_.end(reason);
-    chain_.output().close();
+    chain_.end();
     for (auto& behind : inlined_) behind->end(reason);
   }
   [[nodiscard]] bool commits() const noexcept override {
@@ -340,11 +310,12 @@ class FusedReplica final : public FusedBase<Head, T, Ops...> {
   using FusedBase<Head, T, Ops...>::FusedBase;
 
   Replica::Step step(std::size_t limit) override {
-    if (this->ended()) return Replica::Step::ended;
+    if (this->ended()) return this->head_.swallow();
     const Replica::Step done =
         this->chain_.batch([&](Loop& loop, auto&& emit) { return this->head_.step(limit, loop, emit); });
     this->chain_.output().flush();
-    return this->ended() ? Replica::Step::ended : done;
+    this->head_.settle();
+    return this->ended() && !this->head_.swallows() ? Replica::Step::ended : done;
   }
   [[nodiscard]] bool ready() const override { return this->head_.ready(); }
 };

@@ -1,13 +1,16 @@
 #pragma once
 
 #include <atomic>
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ebb/flow/context.h"
+#include "ebb/flow/runtime/cycle.h"
 #include "ebb/flow/runtime/run_state.h"
 #include "ebb/flow/runtime/worker.h"
 
@@ -15,6 +18,30 @@
 /// report shows; stages, each a chain of operators that runs as one loop; edges, over which stages hand
 /// records on.
 namespace ebb::flow {
+
+class Stage;
+class EdgeBase;
+class SideEnd;
+struct Graph;
+
+/// A stream that operators feed beside their output; see side.h.
+class SideBase {
+ public:
+  explicit SideBase(std::string name) : name_(std::move(name)) {}
+  virtual ~SideBase() = default;
+  SideBase(const SideBase&) = delete;
+  SideBase& operator=(const SideBase&) = delete;
+
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  /// Makes the edge from an operator of a stage.
+  virtual EdgeBase& connect(Graph& graph, Stage& producer, Operator& from) = 0;
+  /// A replica's end of such an edge.
+  [[nodiscard]] virtual std::unique_ptr<SideEnd> end(EdgeBase& edge, Worker& worker,
+                                                     std::size_t replica) const = 0;
+
+ private:
+  std::string name_;
+};
 
 /// One replica of an operator: its counts, and what its function is told.
 struct Slot {
@@ -32,9 +59,9 @@ struct Operator {
   std::string name;
   const char* kind = "";
   std::vector<std::unique_ptr<Slot>> slots;
+  std::vector<SideBase*> sides;  ///< the side streams that it feeds
+  std::vector<EdgeBase*> taps;   ///< the edges to them
 };
-
-class Stage;
 
 /// The connection between two stages. Between P producing and C consuming replicas lie P × C rings.
 class EdgeBase {
@@ -46,6 +73,23 @@ class EdgeBase {
 
   [[nodiscard]] Stage* producer() const noexcept { return producer_; }
   [[nodiscard]] Stage* consumer() const noexcept { return consumer_; }
+  /// The operator whose records it carries: the producer's last one, unless it is a tap.
+  [[nodiscard]] const Operator& from() const noexcept;
+  /// It leads from an operator to a side stream.
+  void tap(const Operator& from, const SideBase& side) noexcept {
+    from_ = &from;
+    side_ = &side;
+  }
+  [[nodiscard]] const SideBase* side() const noexcept { return side_; }
+
+  /// It closes a cycle: without an end to what may wait on it.
+  void make_feedback() noexcept { feedback_ = true; }
+  [[nodiscard]] bool is_feedback() const noexcept { return feedback_; }
+  /// The cycle that both its ends belong to, or only its consumer; null where there is none.
+  Cycle* within = nullptr;
+  Cycle* into = nullptr;
+  /// How many may still bring something into the cycle that it leads into; once it is connected.
+  [[nodiscard]] virtual std::uint64_t ways_in() const noexcept = 0;
 
   /// Makes the rings; both sides' workers are there, one for each replica.
   virtual void connect(std::span<Worker* const> producers, std::span<Worker* const> consumers) = 0;
@@ -63,6 +107,9 @@ class EdgeBase {
  private:
   Stage* producer_;
   Stage* consumer_;
+  bool feedback_ = false;
+  const Operator* from_ = nullptr;
+  const SideBase* side_ = nullptr;
 };
 
 /// What one thread runs of a stage. All calls come from its worker's thread, in the order of this list.
@@ -112,6 +159,8 @@ class Stage {
   bool is_inline = false;
   /// Nothing comes out of it: it ends in a sink.
   bool ends = false;
+  /// It is fed by feedback edges, of which there must be one.
+  bool needs_input = false;
 
  protected:
   Stage() = default;
@@ -129,6 +178,7 @@ struct Graph {
   std::vector<std::unique_ptr<Operator>> operators;
   std::vector<std::unique_ptr<Stage>> stages;
   std::vector<std::unique_ptr<EdgeBase>> edges;
+  std::vector<std::unique_ptr<SideBase>> sides;
   std::vector<std::shared_ptr<ServiceBase>> services;  ///< in the order of registration
 
   Operator* add(const char* kind) {
@@ -136,6 +186,15 @@ struct Graph {
     operators.back()->kind = kind;
     return operators.back().get();
   }
+  std::vector<std::unique_ptr<Cycle>> cycles;
+  /// Stages whose records go two ways but cannot be copied.
+  std::vector<const Stage*> used_twice;
+
+  /// Makes the edges to the side streams, once all stages are there.
+  void connect_sides();
+  /// Finds the cycles that feedback edges close, and tells the edges. Throws std::logic_error where stages
+  /// would feed themselves without one.
+  void find_cycles();
   /// `stage` has its head's operator, if any; `rest` are those behind it.
   Stage* place(std::unique_ptr<Stage> stage, std::span<Operator* const> rest, int replicas) {
     stage->operators.insert(stage->operators.end(), rest.begin(), rest.end());
@@ -145,6 +204,7 @@ struct Graph {
   }
   template <typename T>
   Edge<T>* connect(Node<T>& node, Stage* consumer, Spread spread) {
+    if (!std::copy_constructible<T> && !node.edges.empty()) used_twice.push_back(node.producer);
     auto edge = std::make_unique<Edge<T>>(node.producer, consumer, spread);
     Edge<T>* made = edge.get();
     node.edges.push_back(made);
@@ -154,5 +214,14 @@ struct Graph {
     return made;
   }
 };
+
+inline const Operator& EdgeBase::from() const noexcept {
+  return from_ != nullptr ? *from_ : *producer_->operators.back();
+}
+
+/// A replica's part of an operator: its counts, and its ends of the edges to side streams.
+Slot& make_slot(Operator& op, Worker& worker, int number, int replicas);
+/// Nothing follows on the edges to side streams.
+void close_sides(Slot& slot) noexcept;
 
 }  // namespace ebb::flow

@@ -9,7 +9,7 @@
 
 #include "ebb/flow/context.h"
 #include "ebb/flow/policy.h"
-#include "ebb/flow/runtime/graph.h"
+#include "ebb/flow/runtime/side.h"
 
 namespace ebb::flow {
 
@@ -58,13 +58,25 @@ struct Here {
   Hot& hot;
 };
 
+/// A limit of the pipeline was reached: the run fails, whatever the policy.
+[[gnu::cold]] void fail_at_limit(Here here, Loop& loop, const std::string& what, std::uint64_t bytes);
+
 /// Policies that need the record again after its function has thrown.
 template <typename Policy>
 inline constexpr bool kKeepsRecord = !std::same_as<Policy, FailPolicy> && !std::same_as<Policy, SkipPolicy>;
 
+/// What the exception that is being handled says.
+[[nodiscard]] std::string text_of_current();
+
 [[gnu::cold]] inline void lose(const FailPolicy&, Slot& slot, Loop& loop) noexcept { give_up(slot, loop); }
 [[gnu::cold]] inline void lose(const SkipPolicy&, Slot& slot, Loop&) noexcept {
   Counts::add(slot.counts.skipped, 1);
+}
+template <typename T>
+[[gnu::cold]] void lose(const DeadLetterPolicy<T>& policy, Slot& slot, Loop&, T& record) {
+  Counts::add(slot.counts.dead_lettered, 1);
+  give_to_side(slot.context, *policy.side,
+               DeadLetter<T>{.record = std::move(record), .error = text_of_current(), .op = slot.of->name});
 }
 
 /// Tries again what threw what is being handled; true when it has worked.
@@ -86,23 +98,36 @@ inline constexpr bool kKeepsRecord = !std::same_as<Policy, FailPolicy> && !std::
   return false;
 }
 
-/// Calls `body`, which calls one function of the user's for one record and nothing else; what it throws is
+/// Calls `body`, which calls one function of the user's for this record and nothing else; what it throws is
 /// dealt with by the operator's policy. True when the function has done its work. What follows the operator
 /// is called outside, so that no error unwinds through another function of the user's.
 template <typename Policy>
-[[gnu::always_inline]] inline bool guarded(Policy& policy, Here here, Loop& loop, auto&& body) {
+[[gnu::always_inline]] inline bool guarded(Policy& policy, Here here, Loop& loop,
+                                           [[maybe_unused]] auto& record, auto&& body) {
   loop.worker.at = here.of;
   try {
     body();
     return true;
   } catch (...) {
-    if constexpr (kKeepsRecord<Policy>) {
+    if constexpr (std::same_as<Policy, RetryPolicy>) {
       if (retried(policy, here.slot, loop, body)) return true;
+    } else if constexpr (kKeepsRecord<Policy>) {
+      lose(policy, here.slot, loop, record);
     } else {
       lose(policy, here.slot, loop);
     }
     ++here.hot.lost;
     return false;
+  }
+}
+/// The same for a function that is called for no record; what it throws fails the run.
+inline void guarded_hook(Here here, Loop& loop, auto&& body) {
+  loop.worker.at = here.of;
+  try {
+    body();
+  } catch (...) {
+    loop.stopped = true;
+    loop.worker.run().fail(here.of->name, std::current_exception());
   }
 }
 

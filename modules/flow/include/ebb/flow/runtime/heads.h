@@ -58,10 +58,12 @@ class SourceHead {
     if (worker_->stop_requested()) return Replica::Step::ended;
     Hot hot;
     const Here here{*slot_, slot_->of, hot};
+    constexpr struct {
+    } none;
     bool more = true;
     if constexpr (SourceInBatches<F>) {
       std::span<Record> records;
-      if (guarded(policy_, here, loop, [&] { records = source_.function.batch(limit); })) {
+      if (guarded(policy_, here, loop, none, [&] { records = source_.function.batch(limit); })) {
         more = !records.empty();
       }
       while (hot.given < records.size() && !loop.stopped) emit(std::move(records[hot.given++]));
@@ -71,7 +73,8 @@ class SourceHead {
       for (std::size_t count = 0; more && count < limit && !loop.stopped; ++count) {
         // Guarded like any other function; what it gives is its own, so that a retry calls it once more.
         std::optional<Record> record;
-        if (!guarded(policy_, here, loop, [&] { record = pull(source.function, slot_->context, stop); })) {
+        if (!guarded(policy_, here, loop, none,
+                     [&] { record = pull(source.function, slot_->context, stop); })) {
           continue;
         }
         more = record.has_value();
@@ -87,8 +90,11 @@ class SourceHead {
     Counts::add(slot_->counts.emitted, hot.given);
     return more ? Replica::Step::worked : Replica::Step::ended;
   }
+  void settle() noexcept {}
+  [[nodiscard]] bool swallows() const noexcept { return false; }
+  Replica::Step swallow() noexcept { return Replica::Step::ended; }
   [[nodiscard]] bool ready() const noexcept { return true; }
-  void end(Discard) noexcept {}
+  void end(Discard) noexcept { close_sides(*slot_); }
   static constexpr bool commits() noexcept { return kCommits<F>; }
   void close(bool success) noexcept { close_function(source_.function, success, *slot_); }
 
@@ -114,7 +120,13 @@ class RingHead {
     std::size_t consumer;
     Ring<T>* ring;
   };
-  explicit RingHead(std::vector<Input> inputs) : inputs_(std::move(inputs)) {}
+  /// `in_turn`: strictly one record from each, as a producer before the other ends' replicas spread them.
+  RingHead(std::vector<Input> inputs, bool in_turn)
+      : inputs_(std::move(inputs)), next_(in_turn && inputs_.size() > 1 ? 1 : 0), in_turn_(in_turn) {
+    for (const Input& input : inputs_) {
+      if (input.edge->within != nullptr) cycle_ = input.edge->within;
+    }
+  }
 
   void open() {}
   template <typename Emit>
@@ -122,6 +134,8 @@ class RingHead {
     // A consumer that is faster than its producers would take the lines from them that they write.
     if (few_) Parker::let_gather();
     few_ = true;
+    if (in_turn_) return step_in_turn(limit, loop, emit);
+    if (cycle_ != nullptr) prefer_inside();
     for (std::size_t tries = 0; tries < inputs_.size();) {
       if (next_ >= inputs_.size()) next_ = 0;
       Ring<T>& ring = *inputs_[next_].ring;
@@ -133,11 +147,12 @@ class RingHead {
         ring.pop(taken);
         few_ = taken < kMany;
         since_idle_ += taken;
+        if (inputs_[next_].edge->within != nullptr) worked_on_ = taken;
         ++next_;
         return Replica::Step::worked;
       }
       if (ring.ended()) {
-        inputs_.erase(inputs_.begin() + static_cast<std::ptrdiff_t>(next_));
+        lose_input(next_);
       } else {
         ++next_;
         ++tries;
@@ -146,7 +161,39 @@ class RingHead {
     if (inputs_.empty()) return Replica::Step::ended;
     return std::exchange(since_idle_, 0) >= kMany ? Replica::Step::lull : Replica::Step::idle;
   }
+  /// All that came of the last step's records has been given on.
+  void settle() noexcept {
+    if (worked_on_ != 0) cycle_->leave(std::exchange(worked_on_, 0));
+  }
+  /// In a cycle: takes and drops, where the operators take no more. What goes round is counted to its end,
+  /// and who feeds it from outside hears that nothing is taken.
+  [[nodiscard]] bool swallows() const noexcept { return cycle_ != nullptr; }
+  Replica::Step swallow() noexcept {
+    if (cycle_ == nullptr) return Replica::Step::ended;
+    bool any = false;
+    for (std::size_t at = 0; at < inputs_.size();) {
+      const Input input = inputs_[at];
+      if (input.edge->within == nullptr) {
+        input.edge->abandon(input.producer, input.consumer, Discard::consumer_ended);
+        lose_input(at);
+        continue;
+      }
+      const std::size_t count = input.ring->front(input.ring->capacity()).size();
+      input.ring->pop(count);
+      input.edge->count_swallowed(input.consumer, count);
+      if (count != 0) cycle_->leave(count);
+      any = any || count != 0;
+      if (input.ring->ended()) {
+        lose_input(at);
+      } else {
+        ++at;
+      }
+    }
+    if (inputs_.empty()) return Replica::Step::ended;
+    return any ? Replica::Step::worked : Replica::Step::idle;
+  }
   [[nodiscard]] bool ready() const noexcept {
+    if (in_turn_) return inputs_.empty() || !inputs_[next_].ring->empty() || inputs_[next_].ring->ended();
     return std::any_of(inputs_.begin(), inputs_.end(),
                        [](const Input& input) { return !input.ring->empty() || input.ring->ended(); });
   }
@@ -161,10 +208,123 @@ class RingHead {
 
  private:
   static constexpr std::size_t kMany = 128;
+
+  template <typename Emit>
+  Replica::Step step_in_turn(std::size_t limit, Loop& loop, Emit&& emit) {
+    std::size_t taken = 0;
+    while (taken < limit && !loop.stopped && !inputs_.empty()) {
+      const Input& input = inputs_[next_];
+      const std::span<T> records = input.ring->front(1);
+      if (!records.empty()) {
+        emit(std::move(records[0]));
+        input.ring->pop(1);
+        if (input.edge->within != nullptr) ++worked_on_;
+        ++taken;
+        next_ = (next_ + 1) % inputs_.size();
+      } else if (input.ring->ended()) {
+        lose_input(next_);
+        if (next_ == inputs_.size()) next_ = 0;
+      } else {
+        break;
+      }
+    }
+    if (inputs_.empty()) return Replica::Step::ended;
+    return taken != 0 ? Replica::Step::worked : Replica::Step::idle;
+  }
+  // One that has ended, and whose records were all worked on.
+  void lose_input(std::size_t at) noexcept {
+    if (Cycle* into = inputs_[at].edge->into; into != nullptr) into->leave(1);
+    inputs_.erase(inputs_.begin() + static_cast<std::ptrdiff_t>(at));
+  }
+  // What goes round comes before what comes in, so that no more of it gathers than it must.
+  void prefer_inside() noexcept {
+    for (std::size_t tries = 0; tries < inputs_.size(); ++tries) {
+      const std::size_t at = (next_ + tries) % inputs_.size();
+      if (inputs_[at].edge->within != nullptr && !inputs_[at].ring->empty()) {
+        next_ = at;
+        return;
+      }
+    }
+  }
+
   std::vector<Input> inputs_;
   std::size_t next_ = 0;
+  bool in_turn_ = false;
   bool few_ = false;
   std::size_t since_idle_ = 0;  // records
+  Cycle* cycle_ = nullptr;
+  std::size_t worked_on_ = 0;  // records of the cycle, in the last step
+};
+
+/// Takes what feedback edges bring back.
+template <typename T>
+class FeedbackHead {
+ public:
+  using Interface = Replica;
+
+  explicit FeedbackHead(std::vector<Edge<T>*> edges) : edges_(std::move(edges)) {
+    for (const Edge<T>* edge : edges_) {
+      if (edge->cycle() != nullptr) cycle_ = edge->cycle();
+    }
+  }
+
+  void open() {}
+  template <typename Emit>
+  Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
+    if (next_ == batch_.size() && !fetch()) return over() ? Replica::Step::ended : Replica::Step::idle;
+    const std::size_t end = std::min(batch_.size(), next_ + limit), begin = next_;
+    while (next_ < end && !loop.stopped) emit(std::move(batch_[next_++]));
+    worked_on_ = next_ - begin;
+    from_->backlog()->count_taken(worked_on_);
+    return Replica::Step::worked;
+  }
+  void settle() noexcept {
+    if (cycle_ != nullptr && worked_on_ != 0) cycle_->leave(std::exchange(worked_on_, 0));
+  }
+  [[nodiscard]] bool swallows() const noexcept { return true; }
+  Replica::Step swallow() {
+    if (next_ == batch_.size() && !fetch()) return over() ? Replica::Step::ended : Replica::Step::idle;
+    const std::size_t count = batch_.size() - std::exchange(next_, batch_.size());
+    from_->backlog()->count_taken(count);
+    from_->count_swallowed(0, count);
+    if (cycle_ != nullptr) cycle_->leave(count);
+    return Replica::Step::worked;
+  }
+  [[nodiscard]] bool ready() const noexcept {
+    return next_ < batch_.size() || over() ||
+           std::any_of(
+               edges_.begin(), edges_.end(), [](const Edge<T>* edge) { return !edge->backlog()->empty(); });
+  }
+  void end(Discard reason) noexcept {
+    for (Edge<T>* edge : edges_) edge->abandon(reason);
+  }
+  static constexpr bool commits() noexcept { return false; }
+  void close(bool) noexcept {}
+
+ private:
+  bool fetch() {
+    next_ = 0;
+    batch_.clear();
+    for (Edge<T>* edge : edges_) {
+      if (edge->backlog()->empty()) continue;
+      from_ = edge;
+      edge->backlog()->take(batch_);
+      return true;
+    }
+    return false;
+  }
+  // In no cycle it ends as others do, when those who give have ended.
+  [[nodiscard]] bool over() const noexcept {
+    if (cycle_ != nullptr) return cycle_->over();
+    return std::all_of(edges_.begin(), edges_.end(),
+                       [](const Edge<T>* edge) { return edge->closed() && edge->backlog()->empty(); });
+  }
+
+  std::vector<Edge<T>*> edges_;
+  Cycle* cycle_ = nullptr;
+  Edge<T>* from_ = nullptr;
+  std::vector<T> batch_;
+  std::size_t next_ = 0, worked_on_ = 0;
 };
 
 /// Is handed records by the stage before it.

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "ebb/flow/collector.h"
 #include "ebb/flow/key.h"
 #include "ebb/flow/runtime/guard.h"
 
@@ -50,7 +50,7 @@ struct Map {
   template <typename In>
   [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&& next) {
     std::optional<Out<In>> result;
-    if (!guarded(policy, here, loop,
+    if (!guarded(policy, here, loop, payload(record),
                  [&] { result.emplace(call_with<P>(function, here.slot.context, record)); })) {
       return;
     }
@@ -70,7 +70,7 @@ struct Filter {
   template <typename In>
   [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&& next) {
     bool passes = false;
-    if (!guarded(policy, here, loop, [&] {
+    if (!guarded(policy, here, loop, payload(record), [&] {
           note_key(here.slot.context, record);
           passes = static_cast<bool>(call(function, here.slot.context, std::as_const(payload(record))));
         })) {
@@ -82,16 +82,17 @@ struct Filter {
   }
 };
 
-/// Gathers what a function emits that cannot be a template.
-template <typename U>
-class Collector {
- public:
-  void operator()(U record) { records_.push_back(std::move(record)); }
-  [[nodiscard]] std::vector<U>& records() noexcept { return records_; }
-
- private:
-  std::vector<U> records_;
-};
+/// Calls a function that emits records: with `emit` itself, or where it wants one with a Collector<U>.
+template <typename U, typename F, typename Emit, typename... A>
+[[gnu::always_inline]] inline void expand(F& function, Context& context, Emit& emit, A&&... arguments) {
+  if constexpr (Takes<F, A..., Emit&>) {
+    call(function, context, std::forward<A>(arguments)..., emit);
+  } else {
+    Collector<U> gathered;
+    call(function, context, std::forward<A>(arguments)..., gathered);
+    for (U& out : gathered.records()) emit(std::move(out));
+  }
+}
 
 template <typename U, typename F, typename P = FailPolicy>
 struct FlatMap {
@@ -109,13 +110,15 @@ struct FlatMap {
       next(std::move(out));
       loop.worker.at = here.of;
     };
-    guarded(policy, here, loop, [&] { run(record, here, emit); });
+    guarded(policy, here, loop, payload(record), [&] {
+      note_key(here.slot.context, record);
+      expand<U>(function, here.slot.context, emit, std::as_const(payload(record)));
+    });
   }
   void finish(Here here, Loop& loop, auto&& next)
     requires requires(F& f, Collector<U>& emit) { f.finish(emit); }
   {
-    FailPolicy whole;
-    guarded(whole, here, loop, [&] {
+    guarded_hook(here, loop, [&] {
       Collector<U> gathered;
       function.finish(gathered);
       for (U& out : gathered.records()) {
@@ -123,20 +126,6 @@ struct FlatMap {
         next(std::move(out));
       }
     });
-  }
-
- private:
-  template <typename In, typename Emit>
-  [[gnu::always_inline]] void run(In& record, Here here, const Emit& emit) {
-    note_key(here.slot.context, record);
-    const auto& value = std::as_const(payload(record));
-    if constexpr (Takes<F, decltype(value), const Emit&>) {
-      call(function, here.slot.context, value, emit);
-    } else {
-      Collector<U> gathered;
-      call(function, here.slot.context, value, gathered);
-      for (U& out : gathered.records()) emit(std::move(out));
-    }
   }
 };
 
@@ -151,13 +140,12 @@ struct Sink {
 
   template <typename In>
   [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&&) {
-    guarded(policy, here, loop, [&] { call_with<P>(function, here.slot.context, record); });
+    guarded(policy, here, loop, payload(record), [&] { call_with<P>(function, here.slot.context, record); });
   }
   void finish(Here here, Loop& loop, auto&&)
     requires requires(F& f) { f.finish(); }
   {
-    FailPolicy whole;
-    guarded(whole, here, loop, [&] { function.finish(); });
+    guarded_hook(here, loop, [&] { function.finish(); });
   }
 };
 
@@ -183,6 +171,45 @@ struct Take {
   }
 };
 
+/// A map whose records keep their order through replicas: each record that goes in gives one that comes out,
+/// an empty one where its function threw, so that who takes them in turn has them in order.
+template <typename F, typename P = FailPolicy>
+struct MapInTurn {
+  F function;
+  P policy{};
+  static constexpr const char* kKind = "map";
+  static constexpr Gives kGives = Gives::many;
+  template <typename In>
+  using Out = std::optional<std::remove_cvref_t<ResultOf<F, Payload<In>>>>;
+
+  template <typename In>
+  [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&& next) {
+    Out<In> result;
+    (void)guarded(policy, here, loop, payload(record),
+                  [&] { result.emplace(call_with<P>(function, here.slot.context, record)); });
+    ++here.hot.given;
+    next(std::move(result));
+  }
+};
+
+/// Behind it, and behind the rings that were taken in turn: those that are not empty.
+struct Ordered {
+  struct None {};
+  None function{};
+  static constexpr const char* kKind = "ordered";
+  static constexpr Gives kGives = Gives::one_or_none;
+  static constexpr bool kFinishes = false;
+  template <typename In>
+  using Out = typename In::value_type;
+
+  template <typename In>
+  [[gnu::always_inline]] void apply(In&& record, Here here, Loop&, auto&& next) {
+    if (!record) return;
+    ++here.hot.given;
+    next(std::move(*record));
+  }
+};
+
 /// Hands on what it gets, where several streams meet or one is only to be spread.
 template <typename Kind>
 struct PassOn {
@@ -205,121 +232,22 @@ struct UnionKind {
 struct PassKind {
   static constexpr const char* kKind = "pass";
 };
+/// Leaves the key behind.
+struct Unkey {
+  struct None {};
+  None function{};
+  static constexpr const char* kKind = "pass";
+  static constexpr Gives kGives = Gives::one;
+  static constexpr bool kFinishes = false;
+  template <typename In>
+  using Out = Payload<In>;
+
+  template <typename In>
+  [[gnu::always_inline]] void apply(In&& record, Here, Loop&, auto&& next) {
+    next(std::move(payload(record)));
+  }
+};
 using Union = PassOn<UnionKind>;
 using Pass = PassOn<PassKind>;
-
-/// Finds each record's key, by which it is then sent to a replica.
-template <typename F, typename P = FailPolicy>
-struct KeyBy {
-  F function;
-  P policy{};
-  static constexpr const char* kKind = "key_by";
-  static constexpr Gives kGives = Gives::one;
-  template <typename In>
-  using Key = std::remove_cvref_t<ResultOf<F, const Payload<In>&>>;
-  template <typename In>
-  using Out = KeyedRecord<Key<In>, Payload<In>>;
-
-  template <typename In>
-  [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&& next) {
-    std::optional<Key<In>> key;
-    if (!guarded(policy, here, loop,
-                 [&] { key.emplace(call(function, here.slot.context, std::as_const(payload(record)))); })) {
-      return;
-    }
-    const std::uint64_t hash = KeyHash<Key<In>>()(*key);
-    next(Out<In>{.hash = hash, .key = std::move(*key), .value = std::move(payload(record))});
-  }
-};
-
-/// A replica's state, one value for each key that it has met.
-template <typename K, typename V>
-using KeyedState = boost::unordered_flat_map<K, V, KeyHash<K>>;
-
-/// Folds one record into a value: `void f(V&, const T&)` changes it, `V f(V, const T&)` gives the next one.
-/// The value is moved into the latter only where an error ends the run: what throws must not take a key's
-/// state with it.
-template <typename Policy, typename F, typename V, typename T>
-void fold_into(F& function, Context& context, V& value, const T& record) {
-  if constexpr (Takes<F, V&, const T&> && !Takes<F, V, const T&>) {
-    call(function, context, value, record);
-  } else if constexpr (std::same_as<Policy, FailPolicy>) {
-    value = call(function, context, std::move(value), record);
-  } else {
-    value = call(function, context, V(std::as_const(value)), record);
-  }
-}
-
-/// reduce(init, f): each key's records folded into a value, which comes out when the input ends.
-template <typename K, typename V, typename F, typename P = FailPolicy>
-struct Fold {
-  F function;
-  V initial;
-  P policy{};
-  KeyedState<K, V> state{};
-  static constexpr const char* kKind = "reduce";
-  static constexpr Gives kGives = Gives::many;
-  template <typename In>
-  using Out = std::pair<K, V>;
-
-  template <typename In>
-  [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&&) {
-    guarded(policy, here, loop, [&] {
-      note_key(here.slot.context, record);
-      V& value = state.try_emplace(record.key, initial).first->second;
-      fold_into<P>(function, here.slot.context, value, std::as_const(record.value));
-    });
-  }
-  void finish(Here here, Loop&, auto&& next) {
-    for (auto& [key, value] : state) {
-      std::pair<K, V> out(key, std::move(value));
-      ++here.hot.given;
-      next(std::move(out));
-    }
-    state.clear();
-  }
-};
-
-/// reduce(f), where f combines two records into one; with Running each record brings its key's value so far,
-/// else that comes out when the input ends.
-template <bool Running, typename K, typename T, typename F, typename P = FailPolicy>
-struct Combine {
-  F function;
-  P policy{};
-  KeyedState<K, T> state{};
-  static constexpr const char* kKind = Running ? "running_reduce" : "reduce";
-  static constexpr Gives kGives = Running ? Gives::one : Gives::many;
-  template <typename In>
-  using Out = T;
-
-  template <typename In>
-  [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&& next) {
-    std::optional<T> now;
-    if (!guarded(policy, here, loop, [&] {
-          note_key(here.slot.context, record);
-          const auto found = state.find(record.key);
-          if (found == state.end()) {
-            const auto placed = state.emplace(record.key, std::move(record.value)).first;
-            if constexpr (Running) now.emplace(std::as_const(placed->second));
-          } else {
-            fold_into<P>(function, here.slot.context, found->second, std::as_const(record.value));
-            if constexpr (Running) now.emplace(std::as_const(found->second));
-          }
-        })) {
-      return;
-    }
-    if constexpr (Running) next(std::move(*now));
-  }
-  void finish(Here here, Loop&, auto&& next)
-    requires(!Running)
-  {
-    for (auto& [key, value] : state) {
-      T out(std::move(value));
-      ++here.hot.given;
-      next(std::move(out));
-    }
-    state.clear();
-  }
-};
 
 }  // namespace ebb::flow

@@ -5,10 +5,13 @@
 #include <concepts>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
+#include "ebb/flow/runtime/backlog.h"
 #include "ebb/flow/runtime/graph.h"
 #include "ebb/flow/runtime/ring.h"
 
@@ -47,12 +50,19 @@ class Edge final : public EdgeBase {
     producers_ = producers.size();
     consumers_ = consumers.size();
     dropped_ = std::vector<Dropped>(producers_);
+    swallowed_ = std::vector<std::atomic<std::uint64_t>>(consumers_);
     if (consumer()->is_inline) return;
+    if (is_feedback()) {
+      backlog_ = std::make_unique<Backlog<T>>(consumers[0]->parker());
+      for (Worker* producer : producers) producer->add_consumer();
+      open_.store(producers_);
+      return;
+    }
     for (Worker* producer : producers) {
       for (Worker* taker : consumers) {
         rings_.push_back(
             std::make_unique<Ring<T>>(Ring<T>::default_capacity(), producer->parker(), taker->parker()));
-        producer->add_consumer();
+        if (side() == nullptr) producer->add_consumer();  // nobody ends because a side stream has
         producers_of_.push_back(producer);
       }
     }
@@ -69,7 +79,7 @@ class Edge final : public EdgeBase {
   void abandon(std::size_t producer, std::size_t consumer, Discard reason) noexcept {
     const std::size_t at = producer * consumers_ + consumer;
     rings_[at]->abandon(reason);
-    producers_of_[at]->lose_consumer();
+    if (side() == nullptr) producers_of_[at]->lose_consumer();
   }
   void count_dropped(std::size_t producer, Discard reason, std::uint64_t count) noexcept {
     Counts::add(dropped_[producer].by_reason[static_cast<std::size_t>(reason)], count);
@@ -79,8 +89,43 @@ class Edge final : public EdgeBase {
     Counts::add(dropped_[producer].taken, count);
   }
 
+  /// Taken only to be dropped, by a stage of a cycle that takes no more.
+  void count_swallowed(std::size_t consumer, std::uint64_t count) noexcept {
+    Counts::add(swallowed_[consumer], count);
+  }
+
+  [[nodiscard]] std::uint64_t ways_in() const noexcept override {
+    return is_feedback() ? producers_ : producers_ * consumers_;
+  }
+
+  // A feedback edge's.
+  [[nodiscard]] Backlog<T>* backlog() const noexcept { return backlog_.get(); }
+  void close_producer() noexcept {
+    if (open_.fetch_sub(1) == 1) backlog_->wake();
+    if (into != nullptr) into->leave(1);
+  }
+  /// Which counts the records that wait on it.
+  [[nodiscard]] Cycle* cycle() const noexcept { return within != nullptr ? within : into; }
+  /// No producer will give any more.
+  [[nodiscard]] bool closed() const noexcept { return open_.load() == 0; }
+  /// What is left in it is discarded for this reason.
+  void abandon(Discard reason) noexcept { abandoned_ = reason; }
+
   [[nodiscard]] Traffic traffic() const override {
     Traffic sum;
+    if (backlog_) {
+      sum.sent = backlog_->sent();
+      sum.received = backlog_->taken();
+      sum.most = backlog_->most();
+      if (const auto reason = abandoned_.load()) {
+        sum.discarded[static_cast<std::size_t>(*reason)] += sum.sent - sum.received;
+      }
+    }
+    for (const auto& count : swallowed_) {
+      const std::uint64_t swallowed = count.load(std::memory_order_relaxed);
+      sum.received -= swallowed;
+      sum.discarded[static_cast<std::size_t>(Discard::consumer_ended)] += swallowed;
+    }
     for (const auto& ring_of : rings_) {
       const Ring<T>& ring = *ring_of;
       sum.sent += ring.sent();
@@ -116,6 +161,10 @@ class Edge final : public EdgeBase {
   std::vector<std::unique_ptr<Ring<T>>> rings_;
   std::vector<Worker*> producers_of_;
   std::vector<Dropped> dropped_;
+  std::vector<std::atomic<std::uint64_t>> swallowed_;  // by consuming replica
+  std::unique_ptr<Backlog<T>> backlog_;
+  std::atomic<std::size_t> open_{0};
+  std::atomic<std::optional<Discard>> abandoned_{};
 };
 
 /// Where one replica's records go: to every stage that its stream leads to. One thread.
@@ -128,11 +177,13 @@ class Output {
   /// All that follows it in the graph; before the first record.
   void add(Edge<T>& edge) {
     Way way{.edge = &edge, .rings = {}, .next = replica_, .behind = nullptr};
-    for (std::size_t consumer = 0; consumer < edge.consumers(); ++consumer) {
+    for (std::size_t consumer = 0; consumer < edge.consumers() && !edge.is_feedback(); ++consumer) {
       way.rings.push_back(&edge.ring(replica_, consumer));
     }
     ways_.push_back(std::move(way));
-    const bool simple = ways_.size() == 1 && (ways_[0].rings.size() == 1 || edge.spread() == Spread::by_hash);
+    // Where it takes no more than a push, of which nobody counts what is inside a cycle.
+    const bool simple = ways_.size() == 1 && edge.within == nullptr && !edge.is_feedback() &&
+                        (ways_[0].rings.size() == 1 || edge.spread() == Spread::by_hash);
     direct_ = simple ? ways_[0].rings : std::vector<Ring<T>*>();
   }
   /// A stage that runs on this thread; not owned.
@@ -173,7 +224,8 @@ class Output {
   /// Nobody takes anything any more.
   [[nodiscard]] bool unwanted() const noexcept {
     return !ways_.empty() && std::all_of(ways_.begin(), ways_.end(), [](const Way& way) {
-      return way.behind != nullptr ? way.behind->done() : all_abandoned(way);
+      if (way.behind != nullptr) return way.behind->done();
+      return !way.edge->is_feedback() && all_abandoned(way);
     });
   }
   /// A record that was emitted but goes nowhere.
@@ -182,6 +234,7 @@ class Output {
   }
   void close() noexcept {
     for (const Way& way : ways_) {
+      if (way.edge->is_feedback() && way.behind == nullptr) way.edge->close_producer();
       for (Ring<T>* ring : way.rings) ring->close();
     }
   }
@@ -224,7 +277,7 @@ class Output {
           }
         } catch (...) {  // of the record's own constructors
           way.edge->count_dropped(replica_, Discard::failure, 1);
-          worker_->run().fail(way.edge->producer()->operators.back()->name, std::current_exception());
+          worker_->run().fail(way.edge->from().name, std::current_exception());
         }
       }
     }
@@ -235,6 +288,7 @@ class Output {
   }
 
   void send(Way& way, T&& record) {
+    if (way.edge->is_feedback()) return feed_back(*way.edge, std::move(record));
     if (way.rings.size() == 1) return put(way, 0, std::move(record));
     switch (way.edge->spread()) {
       case Spread::by_hash:
@@ -280,8 +334,27 @@ class Output {
     } else if (!ring.has_room()) {  // the run was halted meanwhile
       way.edge->count_dropped(replica_, worker_->run().discard(), 1);
     } else {
+      if (way.edge->within != nullptr) way.edge->within->enter(1);
       ring.push(std::move(record));
     }
+  }
+  void feed_back(Edge<T>& edge, T&& record) {
+    RunState& run = worker_->run();
+    Cycle* const cycle = edge.cycle();
+    if (cycle != nullptr && cycle->over()) {
+      // Only a finish() can, and there is nobody any more who would take it.
+      edge.count_dropped(replica_, Discard::consumer_ended, 1);
+      return run.fail(edge.from().name,
+                      std::make_exception_ptr(
+                          std::logic_error("ebb: a finish() gave a record to its own cycle, which is over")));
+    }
+    if (cycle != nullptr) cycle->enter(1);
+    const std::uint64_t bytes = edge.backlog()->push(std::move(record));
+    if (bytes <= run.limits().feedback) return;
+    run.fail(edge.from().name,
+             std::make_exception_ptr(std::length_error(
+                 "ebb: more than the feedback_limit of the pipeline waits on the feedback edge behind '" +
+                 edge.from().name + "'")));
   }
   [[nodiscard]] static bool all_abandoned(const Way& way) noexcept {
     return std::all_of(way.rings.begin(), way.rings.end(), [](Ring<T>* ring) { return ring->abandoned(); });

@@ -32,12 +32,20 @@ enum class Halt : std::uint8_t {
   failure,  ///< likewise: an operator, a service or a limit failed
 };
 
+/// How many bytes a run may hold; from SubmitOptions, fixed before the first thread starts.
+struct Limits {
+  std::uint64_t state = 0;     ///< the keys' states in one replica of an operator
+  std::uint64_t feedback = 0;  ///< the records that wait on one feedback edge
+};
+
 class Worker;
 
 /// What all threads of one run look at: whether sources shall end, whether everything shall; and the first
 /// failure. Any thread.
 class RunState {
  public:
+  explicit RunState(Limits limits) : limits_(limits) {}
+  [[nodiscard]] const Limits& limits() const noexcept { return limits_; }
   [[nodiscard]] Halt halt() const noexcept { return halt_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool halted() const noexcept { return halt() != Halt::none; }
   /// Why a record that is dropped now is dropped.
@@ -65,6 +73,7 @@ class RunState {
   void withdraw(Worker& worker);
   void halt_with(Halt halt) noexcept;
 
+  const Limits limits_;
   std::atomic<Halt> halt_{Halt::none};
   std::atomic<bool> finishes_{true};
   mutable std::mutex mutex_;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ebb/flow/runtime/heads.h"
+#include "ebb/flow/runtime/side.h"
 
 /// Stages as a graph holds them before and between runs: what their replicas are made from.
 namespace ebb::flow {
@@ -35,8 +36,7 @@ struct SourceSpec {
   Operator* op;
 
   Head make(int number, int replicas, Worker& worker) {
-    op->slots.push_back(std::make_unique<Slot>(worker, *op, number, replicas));
-    return Head(std::move(function), policy, *op->slots.back(), worker);
+    return Head(std::move(function), policy, make_slot(*op, worker, number, replicas), worker);
   }
 };
 
@@ -44,6 +44,7 @@ template <typename T>
 struct RingSpec {
   using Head = RingHead<T>;
   std::vector<Edge<T>*> edges;
+  bool in_turn = false;
 
   Head make(int number, int, Worker&) {
     std::vector<typename Head::Input> inputs;
@@ -53,8 +54,16 @@ struct RingSpec {
         inputs.push_back({edge, producer, consumer, &edge->ring(producer, consumer)});
       }
     }
-    return Head(std::move(inputs));
+    return Head(std::move(inputs), in_turn);
   }
+};
+
+template <typename T>
+struct FeedbackSpec {
+  using Head = FeedbackHead<T>;
+  std::vector<Edge<T>*> edges;
+
+  Head make(int, int, Worker&) { return Head(edges); }
 };
 
 template <typename T>
@@ -90,8 +99,7 @@ class FusedStage final : public Stage {
     auto head = spec_.make(number, replicas, worker);
     std::array<Slot*, sizeof...(Ops)> slots{};
     for (std::size_t i = 0; i < infos_.size(); ++i) {
-      infos_[i]->slots.push_back(std::make_unique<Slot>(worker, *infos_[i], number, replicas));
-      slots[i] = infos_[i]->slots.back().get();
+      slots[i] = &make_slot(*infos_[i], worker, number, replicas);
     }
     using Made = FusedReplica<typename Spec::Head, T, Ops...>;
     return std::make_unique<Made>(std::move(head), own_copies(last, std::index_sequence_for<Ops...>()), slots,
@@ -127,5 +135,43 @@ class FusedStage final : public Stage {
   std::vector<Operator*> infos_;
   std::shared_ptr<Node<T>> node_;
 };
+
+/// Where a cycle begins: what feedback edges bring back comes out of it.
+template <typename T>
+struct FeedbackStage {
+  std::shared_ptr<Node<T>> node;
+  std::vector<Edge<T>*>* edges;
+
+  static FeedbackStage make(Graph& graph, std::string name) {
+    auto node = std::make_shared<Node<T>>();
+    Operator* op = graph.add("from_future");
+    op->name = std::move(name);
+    auto made = std::make_unique<FusedStage<FeedbackSpec<T>, T, Pass>>(FeedbackSpec<T>{}, flow::Pack<Pass>{},
+                                                                       std::vector<Operator*>{op}, node);
+    made->needs_input = true;
+    auto& edges = made->spec().edges;
+    node->producer = graph.place(std::move(made), std::vector<Operator*>{op}, 1);
+    return {std::move(node), &edges};
+  }
+  void fill(Graph& graph, Node<T>& from) const {
+    Edge<T>* edge = graph.connect(from, node->producer, Spread::round_robin);
+    edge->make_feedback();
+    edges->push_back(edge);
+  }
+};
+
+/// A stage that gathers what operators give beside their output; its node, and where they give it.
+template <typename U>
+std::pair<std::shared_ptr<Node<U>>, SideBase*> side_stream(Graph& graph, const char* kind, std::string name) {
+  auto node = std::make_shared<Node<U>>();
+  Operator* op = graph.add(kind);
+  op->name = name;
+  auto made = std::make_unique<FusedStage<RingSpec<U>, U, Pass>>(RingSpec<U>{}, flow::Pack<Pass>{},
+                                                                 std::vector<Operator*>{op}, node);
+  auto& edges = made->spec().edges;
+  node->producer = graph.place(std::move(made), std::vector<Operator*>{op}, 1);
+  graph.sides.push_back(std::make_unique<Side<U>>(std::move(name), *node->producer, edges));
+  return {std::move(node), graph.sides.back().get()};
+}
 
 }  // namespace ebb::flow

@@ -1,0 +1,250 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "ebb/flow/key.h"
+#include "ebb/flow/runtime/footprint.h"
+#include "ebb/flow/runtime/operators.h"
+#include "ebb/flow/state.h"
+
+/// The operators that know keys: key_by, and those with a state for each key.
+namespace ebb::flow {
+
+/// Finds each record's key, by which it is then sent to a replica.
+template <typename F, typename P = FailPolicy>
+struct KeyBy {
+  F function;
+  P policy{};
+  static constexpr const char* kKind = "key_by";
+  static constexpr Gives kGives = Gives::one;
+  static constexpr bool kBoundary = true;  // what follows runs on other threads
+  template <typename In>
+  using Key = std::remove_cvref_t<ResultOf<F, const Payload<In>&>>;
+  template <typename In>
+  using Out = KeyedRecord<Key<In>, Payload<In>>;
+
+  template <typename In>
+  [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&& next) {
+    std::optional<Key<In>> key;
+    if (!guarded(policy, here, loop, payload(record),
+                 [&] { key.emplace(call(function, here.slot.context, std::as_const(payload(record)))); })) {
+      return;
+    }
+    const std::uint64_t hash = KeyHash<Key<In>>()(*key);
+    next(Out<In>{.hash = hash, .key = std::move(*key), .value = std::move(payload(record))});
+  }
+};
+
+/// A replica's state, one value for each key that it has met.
+template <typename K, typename V>
+using KeyedState = boost::unordered_flat_map<K, V, KeyHash<K>>;
+
+/// A state has a new key: the run fails where its table has more than SubmitOptions::state_limit bytes.
+template <typename State>
+void check_size(const State& state, Here here, Loop& loop) {
+  const std::uint64_t bytes = state.size() * sizeof(typename State::value_type);
+  if (bytes > loop.worker.run().limits().state) [[unlikely]] {
+    fail_at_limit(here, loop, "keeps more than the state_limit of the pipeline",
+                  loop.worker.run().limits().state);
+  }
+}
+
+/// Folds one record into a value: `void f(V&, const T&)` changes it, `V f(V, const T&)` gives the next one.
+/// The value is moved into the latter only where an error ends the run: what throws must not take a key's
+/// state with it.
+template <typename Policy, typename F, typename V, typename T>
+void fold_into(F& function, Context& context, V& value, const T& record) {
+  if constexpr (Takes<F, V&, const T&> && !Takes<F, V, const T&>) {
+    call(function, context, value, record);
+  } else if constexpr (std::same_as<Policy, FailPolicy>) {
+    value = call(function, context, std::move(value), record);
+  } else {
+    value = call(function, context, V(std::as_const(value)), record);
+  }
+}
+
+/// reduce(init, f): each key's records folded into a value, which comes out when the input ends.
+template <typename K, typename V, typename F, typename P = FailPolicy>
+struct Fold {
+  F function;
+  V initial;
+  P policy{};
+  KeyedState<K, V> state{};
+  static constexpr const char* kKind = "reduce";
+  static constexpr Gives kGives = Gives::many;
+  template <typename In>
+  using Out = std::pair<K, V>;
+
+  template <typename In>
+  [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&&) {
+    guarded(policy, here, loop, payload(record), [&] {
+      note_key(here.slot.context, record);
+      const auto [place, is_new] = state.try_emplace(record.key, initial);
+      if (is_new) check_size(state, here, loop);
+      fold_into<P>(function, here.slot.context, place->second, std::as_const(record.value));
+    });
+  }
+  void finish(Here here, Loop&, auto&& next) {
+    for (auto& [key, value] : state) {
+      std::pair<K, V> out(key, std::move(value));
+      ++here.hot.given;
+      next(std::move(out));
+    }
+    state.clear();
+  }
+};
+
+/// reduce(f), where f combines two records into one; with Running each record brings its key's value so far,
+/// else that comes out when the input ends.
+template <bool Running, typename K, typename T, typename F, typename P = FailPolicy>
+struct Combine {
+  F function;
+  P policy{};
+  KeyedState<K, T> state{};
+  static constexpr const char* kKind = Running ? "running_reduce" : "reduce";
+  static constexpr Gives kGives = Running ? Gives::one : Gives::many;
+  template <typename In>
+  using Out = T;
+
+  template <typename In>
+  [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&& next) {
+    std::optional<T> now;
+    if (!guarded(policy, here, loop, payload(record), [&] {
+          note_key(here.slot.context, record);
+          const auto found = state.find(record.key);
+          if (found == state.end()) {
+            const auto placed = state.emplace(record.key, std::move(record.value)).first;
+            check_size(state, here, loop);
+            if constexpr (Running) now.emplace(std::as_const(placed->second));
+          } else {
+            fold_into<P>(function, here.slot.context, found->second, std::as_const(record.value));
+            if constexpr (Running) now.emplace(std::as_const(found->second));
+          }
+        })) {
+      return;
+    }
+    if constexpr (Running) next(std::move(*now));
+  }
+  void finish(Here here, Loop&, auto&& next)
+    requires(!Running)
+  {
+    for (auto& [key, value] : state) {
+      T out(std::move(value));
+      ++here.hot.given;
+      next(std::move(out));
+    }
+    state.clear();
+  }
+};
+
+/// process(f): a function with its key's state. `function(record, Keyed<S>&, emit)`.
+template <typename K, typename S, typename U, typename F, typename P = FailPolicy>
+struct Process {
+  F function;
+  S initial;
+  P policy{};
+  KeyedState<K, S> state{};
+  std::size_t sweep_at = 1024;
+  static constexpr const char* kKind = "process";
+  static constexpr Gives kGives = Gives::many;
+  template <typename In>
+  using Out = U;
+
+  template <typename In>
+  [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&& next) {
+    const auto emit = [&](U out) {
+      ++here.hot.given;
+      next(std::move(out));
+      loop.worker.at = here.of;
+    };
+    guarded(policy, here, loop, payload(record), [&] { run(record, here, loop, emit); });
+  }
+
+ private:
+  template <typename In, typename Emit>
+  void run(In& record, Here here, Loop& loop, const Emit& emit) {
+    note_key(here.slot.context, record);
+    if (state.size() >= sweep_at) sweep();
+    const auto [place, is_new] = state.try_emplace(record.key, initial);
+    if (is_new) check_size(state, here, loop);
+    Keyed<S> keyed(place->second);
+    expand<U>(function, here.slot.context, emit, std::as_const(record.value), keyed);
+    if (keyed.cleared()) state.erase(place);
+  }
+  // Keys whose state says that it is empty are dropped before the table grows: it has not more than twice the
+  // keys that are alive.
+  void sweep() {
+    if constexpr (requires(const S& one) {
+                    { one.empty() } -> std::convertible_to<bool>;
+                  }) {
+      boost::unordered::erase_if(state, [](const auto& one) { return one.second.empty(); });
+    }
+    sweep_at = std::max<std::size_t>(2 * state.size(), 1024);
+  }
+};
+
+/// What join_all() has kept on all replicas together, bounded.
+struct JoinLimit {
+  std::uint64_t limit;
+  std::shared_ptr<std::atomic<std::uint64_t>> held = std::make_shared<std::atomic<std::uint64_t>>(0);
+};
+
+/// join_all(): every record of the one side with every one of the other that has the same key. Each is kept
+/// for those that come later, and gives its pairs with those that came before.
+template <typename K, typename A, typename B, typename F, typename P = FailPolicy>
+struct JoinAll {
+  F function;
+  JoinLimit limit;
+  P policy{};
+  KeyedState<K, std::pair<std::vector<A>, std::vector<B>>> state{};
+  static constexpr const char* kKind = "join_all";
+  static constexpr Gives kGives = Gives::many;
+  using U = std::remove_cvref_t<ResultOf<F, const A&, const B&>>;
+  template <typename In>
+  using Out = U;
+
+  template <typename In>
+  void apply(In&& record, Here here, Loop& loop, auto&& next) {
+    const auto emit = [&](U out) {
+      ++here.hot.given;
+      next(std::move(out));
+      loop.worker.at = here.of;
+    };
+    guarded(policy, here, loop, record.value, [&] {
+      note_key(here.slot.context, record);
+      auto& [left, right] = state[record.key];
+      if (record.value.index() == 0) {
+        const A& mine = std::get<0>(record.value);
+        for (const B& other : right) emit(call(function, here.slot.context, mine, other));
+        keep(left, std::get<0>(std::move(record.value)), here, loop);
+      } else {
+        const B& mine = std::get<1>(record.value);
+        for (const A& other : left) emit(call(function, here.slot.context, other, mine));
+        keep(right, std::get<1>(std::move(record.value)), here, loop);
+      }
+    });
+  }
+
+ private:
+  template <typename T>
+  void keep(std::vector<T>& kept, T&& record, Here here, Loop& loop) {
+    const std::uint64_t bytes = footprint(record);
+    const std::uint64_t held = limit.held->fetch_add(bytes, std::memory_order_relaxed) + bytes;
+    if (held > limit.limit) {
+      return fail_at_limit(here, loop, "keeps more than the limit of its join_all()", limit.limit);
+    }
+    kept.push_back(std::move(record));
+  }
+};
+
+}  // namespace ebb::flow

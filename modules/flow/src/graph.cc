@@ -1,0 +1,130 @@
+#include "ebb/flow/runtime/graph.h"
+
+#include <algorithm>
+#include <map>
+
+#include "ebb/flow/runtime/side.h"
+
+namespace ebb::flow {
+
+void Graph::connect_sides() {
+  for (const auto& stage : stages) {
+    for (Operator* op : stage->operators) {
+      for (SideBase* side : op->sides) op->taps.push_back(&side->connect(*this, *stage, *op));
+    }
+  }
+}
+
+namespace {
+
+// The strongly connected parts of the graph of stages, after Tarjan: each stage's number of the part that it
+// belongs to, by the order of the stages.
+class Parts {
+ public:
+  Parts(const Graph& graph, bool with_feedback) {
+    for (std::size_t at = 0; at < graph.stages.size(); ++at) numbers_[graph.stages[at].get()] = at;
+    leads_to_.resize(graph.stages.size());
+    for (const auto& edge : graph.edges) {
+      if (edge->is_feedback() && !with_feedback) continue;
+      leads_to_[number(edge->producer())].push_back(number(edge->consumer()));
+    }
+    order_.resize(leads_to_.size());
+    lowest_.resize(leads_to_.size());
+    part_.resize(leads_to_.size());
+    for (std::size_t at = 0; at < leads_to_.size(); ++at) {
+      if (order_[at] == 0) visit(at);
+    }
+  }
+
+  [[nodiscard]] std::size_t of(const Stage* stage) const { return part_[number(stage)]; }
+  [[nodiscard]] std::size_t count() const noexcept { return parts_; }
+
+ private:
+  [[nodiscard]] std::size_t number(const Stage* stage) const { return numbers_.at(stage); }
+  // By hand instead of by calls, since a graph may be deeper than a stack.
+  void visit(std::size_t root) {
+    struct Frame {
+      std::size_t at, next;
+    };
+    std::vector<Frame> frames{{root, 0}};
+    while (!frames.empty()) {
+      auto& [at, next] = frames.back();
+      if (next == 0) {
+        order_[at] = lowest_[at] = ++visited_;
+        open_.push_back(at);
+      }
+      if (next < leads_to_[at].size()) {
+        const std::size_t to = leads_to_[at][next++];
+        if (order_[to] == 0) {
+          frames.push_back({to, 0});
+        } else if (part_[to] == 0) {
+          lowest_[at] = std::min(lowest_[at], order_[to]);
+        }
+        continue;
+      }
+      if (lowest_[at] == order_[at]) close(at);
+      const std::size_t done = at;
+      frames.pop_back();
+      if (!frames.empty()) lowest_[frames.back().at] = std::min(lowest_[frames.back().at], lowest_[done]);
+    }
+  }
+  void close(std::size_t first) {
+    ++parts_;
+    std::size_t at = 0;
+    do {
+      at = open_.back();
+      open_.pop_back();
+      part_[at] = parts_;
+    } while (at != first);
+  }
+
+  std::map<const Stage*, std::size_t> numbers_;
+  std::vector<std::vector<std::size_t>> leads_to_;
+  std::vector<std::size_t> order_, lowest_, part_;  // 0: not yet
+  std::vector<std::size_t> open_;
+  std::size_t visited_ = 0, parts_ = 0;
+};
+
+}  // namespace
+
+void Graph::find_cycles() {
+  const Parts plain(*this, false);
+  for (const auto& edge : edges) {
+    if (!edge->is_feedback() && plain.of(edge->producer()) == plain.of(edge->consumer())) {
+      throw std::logic_error("ebb: '" + edge->consumer()->operators.front()->name +
+                             "' would feed itself through '" + edge->from().name +
+                             "': only from_future() and fill_future() make a cycle");
+    }
+  }
+  const Parts parts(*this, true);
+  std::map<std::size_t, Cycle*> found;
+  for (const auto& edge : edges) {
+    const std::size_t part = parts.of(edge->consumer());
+    if (!edge->is_feedback() || part != parts.of(edge->producer())) continue;
+    Cycle*& cycle = found[part];
+    if (cycle != nullptr) continue;
+    cycles.push_back(std::make_unique<Cycle>());
+    cycle = cycles.back().get();
+  }
+  for (const auto& edge : edges) {
+    const auto cycle = found.find(parts.of(edge->consumer()));
+    if (cycle == found.end()) continue;
+    const bool inside = parts.of(edge->producer()) == cycle->first;
+    (inside ? edge->within : edge->into) = cycle->second;
+  }
+}
+
+Slot& make_slot(Operator& op, Worker& worker, int number, int replicas) {
+  op.slots.push_back(std::make_unique<Slot>(worker, op, number, replicas));
+  Slot& slot = *op.slots.back();
+  for (EdgeBase* tap : op.taps) {
+    slot.context.sides.push_back(tap->side()->end(*tap, worker, static_cast<std::size_t>(number)));
+  }
+  return slot;
+}
+
+void close_sides(Slot& slot) noexcept {
+  for (const auto& end : slot.context.sides) end->close();
+}
+
+}  // namespace ebb::flow
