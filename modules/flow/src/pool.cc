@@ -37,8 +37,8 @@ bool Pool::hire() noexcept {
 void Pool::run(std::shared_ptr<Task> task) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    const int at_work = static_cast<int>(members_.size()) - idle_ - waiting_;
-    const bool needs_one = idle_ <= static_cast<int>(tasks_.size()) && at_work < most_;
+    const int there = static_cast<int>(members_.size()) - waiting_;
+    const bool needs_one = idle_ <= static_cast<int>(tasks_.size()) && there < most_;
     if (!closed_ && ((needs_one && hire()) || !members_.empty())) {
       tasks_.push_back(std::move(task));
       work_.notify_one();
