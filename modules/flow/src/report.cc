@@ -60,7 +60,8 @@ json::object object_of(const ServiceReport& service) {
                       {"running", service.running},
                       {"cleanup_called", service.cleanup_called},
                       {"cleanup_completed", service.cleanup_completed},
-                      {"calls", service.calls}};
+                      {"calls", service.calls},
+                      {"timeouts", service.timeouts}};
   object["error"] = service.error.empty() ? json::value(nullptr) : json::value(service.error);
   return object;
 }

@@ -113,6 +113,12 @@ void Run::start() {
   graph_->connect_sides();
   graph_->find_cycles();
   check_graph();
+  constexpr int kMostThreads = 4096;
+  if (options_.call_threads < 1 || options_.call_threads > kMostThreads) {
+    throw std::invalid_argument("ebb: call_threads must be 1 to " + std::to_string(kMostThreads));
+  }
+  pool_ = std::make_shared<Pool>(options_.call_threads);
+  for (const auto& service : graph_->services) service->join(pool_);
   begun_ = BootClock::now();
   connect();
   services_ = std::make_unique<ServiceLife>(
@@ -246,6 +252,7 @@ void Run::conduct() {
   }
   await_release();
   services_->stop(!state_.halted());
+  pool_->close();
   settle();
 }
 

@@ -69,6 +69,7 @@ class Run : public std::enable_shared_from_this<Run> {
   const SubmitOptions options_;
   RunState state_;
   std::vector<std::unique_ptr<Thread>> threads_;
+  std::shared_ptr<Pool> pool_;
   std::unique_ptr<ServiceLife> services_;
   std::thread conductor_;
 

@@ -21,7 +21,11 @@ void ServiceLife::note(Life& life, const std::function<void(ServiceReport&)>& ch
 
 std::optional<std::exception_ptr> ServiceLife::call(const Life& life, const char* hook, Duration limit,
                                                     bool starting, std::function<void()> body) {
-  auto done = thread_.run(std::move(body), BootClock::now() + limit);
+  const auto inside = [body = std::move(body), service = life.service] {
+    const Pool::Inside of(&service->pool());
+    body();
+  };
+  auto done = thread_.run(inside, BootClock::now() + limit);
   while (!done) {
     if (stuck_(std::string(hook) + " of service '" + life.service->name() + "'", starting)) {
       thread_.abandon();
@@ -56,8 +60,32 @@ void ServiceLife::start(std::string& failed) {
   }
 }
 
+Duration ServiceLife::limit_of(const Life& life) const {
+  return life.service->spec().cleanup_limit.value_or(options_.cleanup_timeout);
+}
+
+// No call comes from outside any more, and those that did have returned; services may still call each other,
+// also in their stop(). One whose call does not return is not stopped.
+void ServiceLife::await_calls(bool success) {
+  for (Life& life : lives_) {
+    if (life.started) life.service->close_outside(!success);
+  }
+  for (Life& life : lives_) {
+    if (life.started) life.empty = await(life, &ServiceBase::await_outside);
+  }
+}
+
+bool ServiceLife::await(const Life& life, bool (ServiceBase::*calls)(BootTime)) {
+  Duration limit = limit_of(life);
+  while (!((*life.service).*calls)(BootClock::now() + limit)) {
+    if (stuck_("a call of service '" + life.service->name() + "'", false)) return false;
+    limit = options_.watchdog;
+  }
+  return true;
+}
+
 model::ReleaseRecord ServiceLife::release(Life& life, bool success) {
-  const Duration limit = life.service->spec().cleanup_limit.value_or(options_.cleanup_timeout);
+  const Duration limit = limit_of(life);
   model::ReleaseRecord record;
   record.kind = model::ReleaseKind::service;
   record.target = life.service->name();
@@ -80,7 +108,8 @@ model::ReleaseRecord ServiceLife::release(Life& life, bool success) {
   };
   std::string action = "destroyed";
   if (life.started) {
-    if (!life.service->close(BootClock::now() + limit)) {
+    life.service->close_inside();
+    if (!life.empty || !await(life, &ServiceBase::await_all)) {
       trouble("a call is still in it");
       back = false;
     }
@@ -108,14 +137,14 @@ model::ReleaseRecord ServiceLife::release(Life& life, bool success) {
 }
 
 void ServiceLife::stop(bool success) {
+  await_calls(success);
   lifecycle::BlockingScope scope;
   for (Life& life : lives_) {
     if (!life.constructed) continue;
     model::ReleaseRecord what;
     what.kind = model::ReleaseKind::service;
     what.target = life.service->name();
-    const Duration limit = life.service->spec().cleanup_limit.value_or(options_.cleanup_timeout);
-    scope.add(std::move(what), 4 * limit,
+    scope.add(std::move(what), 4 * limit_of(life),
               [this, &life, success](BootTime) { return release(life, success); });
   }
   auto records = scope.release();
@@ -129,6 +158,7 @@ std::vector<ServiceReport> ServiceLife::reports() const {
   for (const Life& life : lives_) {
     all.push_back(life.report);
     all.back().calls = life.service->calls();
+    all.back().timeouts = life.service->timeouts();
   }
   return all;
 }

@@ -26,7 +26,8 @@ class ServiceLife {
   /// Constructs, sets up and starts each. Throws what a hook throws; the services before it are up then, and
   /// `failed` is the name of the one.
   void start(std::string& failed);
-  /// Stops, cleans and destroys each that was constructed, the last first.
+  /// Waits for the calls that are in them, then stops, cleans and destroys each that was constructed, the
+  /// last first.
   void stop(bool success);
 
   [[nodiscard]] std::vector<ServiceReport> reports() const;
@@ -39,10 +40,14 @@ class ServiceLife {
     std::shared_ptr<ServiceBase> service;
     ServiceReport report;
     bool constructed = false, started = false;
+    bool empty = true;  // all calls from outside have returned
   };
   // What the hook threw; empty when it was left behind.
   std::optional<std::exception_ptr> call(const Life& life, const char* hook, Duration limit, bool starting,
                                          std::function<void()> body);
+  void await_calls(bool success);
+  bool await(const Life& life, bool (ServiceBase::*calls)(BootTime));
+  [[nodiscard]] Duration limit_of(const Life& life) const;
   model::ReleaseRecord release(Life& life, bool success);
   void note(Life& life, const std::function<void(ServiceReport&)>& change);
 

@@ -50,10 +50,16 @@ class Context {
     return *static_cast<const K*>(key_);
   }
 
-  /// Calls a method of a service on this thread, when one of its slots is free; see services.
-  template <typename Handle, typename Method, typename... A>
-  decltype(auto) call(const Handle& service, Method method, A&&... arguments) {
-    return service.call_from(worker_, method, std::forward<A>(arguments)...);
+  /// Calls a service: `c.call(handle, &S::method, arguments…)` on this thread, when one of its slots is free;
+  /// `c.call(handle, ebb::within(50ms), &S::method, arguments…)`, which gives up after that time.
+  template <typename Handle, typename... A>
+  decltype(auto) call(const Handle& service, A&&... arguments) {
+    return service.call_from(worker_, std::forward<A>(arguments)...);
+  }
+  /// Begins a call with the same arguments, and gives its Future.
+  template <typename Handle, typename... A>
+  auto call_async(const Handle& service, A&&... arguments) {
+    return service.call_async(std::forward<A>(arguments)...);
   }
 
   /// Gives a record to the stream that `.side_output<U>(name)` behind this operator takes. Throws

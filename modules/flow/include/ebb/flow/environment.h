@@ -123,7 +123,7 @@ class LocalEnvironment {
   ServiceHandle<S> register_service(ServiceSpec spec, A... arguments) {
     static_assert(std::constructible_from<S, A&&...>,
                   "ebb: register_service<S>(name, arguments…) needs arguments that S can be made from");
-    auto packed = std::make_shared<std::tuple<A...>>(std::move(arguments)...);
+    auto packed = std::make_shared<std::tuple<A...>>(flow::for_service(std::move(arguments))...);
     return register_service_factory<S>(std::move(spec), [packed] {
       return std::apply([](A&... unpacked) { return std::make_unique<S>(std::move(unpacked)...); }, *packed);
     });

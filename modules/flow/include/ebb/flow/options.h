@@ -30,6 +30,9 @@ struct SubmitOptions {
   /// The longest that one service's stop() or cleanup() may take before it counts as stuck.
   Duration cleanup_timeout = std::chrono::seconds(5);
   Cleanup cleanup = Cleanup::Always;
+  /// The most threads on which calls of services work at a time that do not run on their caller's: those of
+  /// call_async(), and those with a limit. They are made when they are needed.
+  int call_threads = 64;
   /// How often an end that takes long says what it waits for, on the standard error.
   Duration watchdog = std::chrono::seconds(5);
   /// How many bytes the keys of one replica of an operator may take with their states' fixed parts; the

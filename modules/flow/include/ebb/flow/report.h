@@ -69,7 +69,8 @@ struct ServiceReport {
   bool cleanup_called = false;
   bool cleanup_completed = false;
   std::uint64_t calls = 0;
-  std::string error;  ///< what its constructor or a hook threw
+  std::uint64_t timeouts = 0;  ///< calls that ended by ServiceTimeout
+  std::string error;           ///< what its constructor or a hook threw
 };
 
 /// How a pipeline ended, or, while it runs, how it stands.

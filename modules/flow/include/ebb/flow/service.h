@@ -1,129 +1,31 @@
 #pragma once
 
-#include <atomic>
 #include <concepts>
 #include <functional>
-#include <future>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
-#include "ebb/base/clock.h"
-#include "ebb/flow/runtime/worker.h"
+#include "ebb/flow/runtime/service_base.h"
 
 namespace ebb {
 
-/// A call to a service that is not up: it has not been started, it is being stopped, or the pipeline is
-/// halted.
-class ServiceStopped : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
+/// The longest that a call may take, the wait for a slot included: `c.call(handle, ebb::within(50ms), …)`.
+struct CallLimit {
+  Duration limit{};
 };
-/// A call that found no free slot in time.
-class ServiceTimeout : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-/// How a service is registered: `ebb::service("scorer").concurrency(4).cleanup_timeout(5s)`, or its name
-/// alone.
-struct ServiceSpec {
-  std::string name;
-  int slots = 1;
-  std::optional<Duration> slot_timeout;
-  std::optional<Duration> cleanup_limit;
-
-  /// How many calls may be in it at a time; 1, so that a service needs no locks unless it wants more.
-  ServiceSpec concurrency(int count) && {
-    slots = count;
-    return std::move(*this);
-  }
-  /// How long a call waits for a free slot; without end unless this is said.
-  ServiceSpec timeout(Duration limit) && {
-    slot_timeout = limit;
-    return std::move(*this);
-  }
-  /// How long its stop() and its cleanup() may take each, in place of SubmitOptions::cleanup_timeout.
-  ServiceSpec cleanup_timeout(Duration limit) && {
-    cleanup_limit = limit;
-    return std::move(*this);
-  }
-};
-[[nodiscard]] inline ServiceSpec service(std::string name) {
-  ServiceSpec spec;
-  spec.name = std::move(name);
-  return spec;
-}
+[[nodiscard]] inline CallLimit within(Duration limit) noexcept { return {limit}; }
 
 namespace flow {
-
-/// A service without its type: its slots, its life, its counts. Calls come from any thread; the life is led
-/// by the run's conductor.
-class ServiceBase {
- public:
-  explicit ServiceBase(ServiceSpec spec);
-  virtual ~ServiceBase() = default;
-  ServiceBase(const ServiceBase&) = delete;
-  ServiceBase& operator=(const ServiceBase&) = delete;
-
-  [[nodiscard]] const ServiceSpec& spec() const noexcept { return spec_; }
-  [[nodiscard]] const std::string& name() const noexcept { return spec_.name; }
-
-  // Its life, in this order; each is called once at most, and throws what the user's code throws.
-  virtual void construct() = 0;
-  virtual void setup() = 0;
-  virtual void start() = 0;
-  virtual void stop() = 0;
-  virtual void cleanup() = 0;
-  virtual void destroy() = 0;
-
-  /// Calls are let in.
-  void open() noexcept;
-  /// No call is let in any more; those that wait throw. Whether all that were in have returned by `deadline`.
-  [[nodiscard]] bool close(BootTime deadline);
-
-  /// One call's hold on a slot. Throws ServiceStopped or ServiceTimeout. The worker is the thread's own, or
-  /// null outside of a pipeline's threads.
-  class Slot {
-   public:
-    Slot(ServiceBase& service, Worker* worker) : service_(service) { service.enter(worker); }
-    ~Slot() { service_.leave(); }
-    Slot(const Slot&) = delete;
-    Slot& operator=(const Slot&) = delete;
-
-   private:
-    ServiceBase& service_;
-  };
-
-  [[nodiscard]] std::uint64_t calls() const noexcept { return calls_.load(std::memory_order_relaxed); }
-
- private:
-  void enter(Worker* worker);
-  void leave() noexcept;
-  bool try_enter() noexcept;
-  void wait_for_slot(Worker* worker);
-
-  ServiceSpec spec_;
-  // Free slots; below zero by kClosed where it takes no calls.
-  static constexpr int kClosed = 1 << 24;
-  std::atomic<int> free_{-kClosed};
-  std::atomic<int> waiting_{0};
-  std::atomic<std::uint64_t> calls_{0};
-  std::mutex mutex_;
-  std::vector<Parker*> waiters_;
-};
 
 template <typename S>
 class ServiceCell final : public ServiceBase {
  public:
   ServiceCell(ServiceSpec spec, std::function<std::unique_ptr<S>()> make)
-      : ServiceBase(std::move(spec)), make_(std::move(make)) {}
+      : ServiceBase(std::move(spec), 1), make_(std::move(make)) {}
 
   void construct() override { service_ = make_(); }
   void setup() override {
@@ -147,6 +49,69 @@ class ServiceCell final : public ServiceBase {
   std::unique_ptr<S> service_;
 };
 
+/// The limit of a call: of all of it, or of its wait for a slot.
+struct Patience {
+  std::optional<Duration> limit;
+  bool for_slot_only = false;
+};
+
+/// One call of a method, with its own copies of the arguments.
+template <typename S, typename U, typename Method, typename... A>
+class MethodCall final : public Call, public Settled<U> {
+ public:
+  MethodCall(std::shared_ptr<ServiceCell<S>> cell, Patience patience, Method method, A... arguments)
+      : cell_(std::move(cell)), patience_(patience), method_(method), arguments_(std::move(arguments)...) {}
+
+  void begin() noexcept override { cell_->pool().run(shared_from_this()); }
+  void run() noexcept override {
+    // Its caller may have given it up meanwhile.
+    if (!this->ready()) {
+      const Pool::Inside inside(&cell_->pool());
+      try {
+        invoke();
+      } catch (...) {
+        this->fail(std::current_exception());
+      }
+      cell_->pool().unwatch(*this);
+    }
+    cell_->leave(this->inside());
+  }
+  void drop() noexcept override {
+    give_up(std::make_exception_ptr(ServiceStopped("service '" + cell_->name() + "' has no thread")));
+    cell_->leave(this->inside());
+  }
+  void expire() noexcept override {
+    const bool had_no_slot = cell_->withdraw(*this);
+    if (patience_.for_slot_only && !had_no_slot) return;
+    const char* how = had_no_slot ? "had no free slot in time" : "did not answer in time";
+    if (this->fail(std::make_exception_ptr(ServiceTimeout("service '" + cell_->name() + "' " + how)))) {
+      cell_->count_timeout();
+    }
+  }
+  bool give_up(std::exception_ptr error) noexcept override {
+    cell_->pool().unwatch(*this);
+    return this->fail(std::move(error));
+  }
+
+ private:
+  void invoke() {
+    const auto call = [&](A&... arguments) -> decltype(auto) {
+      return std::invoke(method_, cell_->get(), std::move(arguments)...);
+    };
+    if constexpr (std::is_void_v<U>) {
+      std::apply(call, arguments_);
+      this->succeed({});
+    } else {
+      this->succeed(std::apply(call, arguments_));
+    }
+  }
+
+  std::shared_ptr<ServiceCell<S>> cell_;
+  Patience patience_;
+  Method method_;
+  std::tuple<A...> arguments_;
+};
+
 }  // namespace flow
 
 /// A registered service, to be called from operators (`c.call(handle, &S::method, …)`), and from other
@@ -159,37 +124,80 @@ class ServiceHandle {
 
   [[nodiscard]] const std::string& name() const noexcept { return cell_->name(); }
 
-  /// Runs the method on this thread when a slot is free. Throws ServiceStopped, ServiceTimeout, and what the
-  /// method throws.
+  /// Runs the method on this thread when a slot is free. Throws ServiceStopped, ServiceTimeout (of
+  /// ServiceSpec::timeout), and what the method throws.
   template <typename Method, typename... A>
+    requires(!std::same_as<Method, CallLimit>)
   decltype(auto) call(Method method, A&&... arguments) const {
     return call_from(flow::Worker::of_this_thread(), method, std::forward<A>(arguments)...);
   }
-  /// The same, on a thread of its own.
+  /// The same on a thread of the run's pool; past the limit, which covers the wait for a slot, it throws
+  /// ServiceTimeout. The call goes on then in its slot, and what it gives is dropped; one that has no slot
+  /// yet does not run at all.
   template <typename Method, typename... A>
+  auto call(CallLimit limit, Method method, A&&... arguments) const {
+    return call_async(limit, method, std::forward<A>(arguments)...).get();
+  }
+  /// Begins a call, which runs on a thread of the run's pool when a slot is free. The arguments are copied,
+  /// or moved, into it. Throws ServiceStopped where the service is not up.
+  template <typename Method, typename... A>
+    requires(!std::same_as<Method, CallLimit>)
   auto call_async(Method method, A&&... arguments) const {
-    return std::async(std::launch::async,
-                      [cell = cell_, method,
-                       packed = std::tuple<std::decay_t<A>...>(std::forward<A>(arguments)...)]() mutable {
-                        return std::apply(
-                            [&](auto&... unpacked) -> decltype(auto) {
-                              return ServiceHandle(cell).call(method, std::move(unpacked)...);
-                            },
-                            packed);
-                      });
+    return begin({.limit = cell_->spec().slot_timeout, .for_slot_only = true}, method,
+                 std::forward<A>(arguments)...);
+  }
+  template <typename Method, typename... A>
+  auto call_async(CallLimit limit, Method method, A&&... arguments) const {
+    return begin({.limit = limit.limit}, method, std::forward<A>(arguments)...);
   }
 
   // For the library.
   template <typename Method, typename... A>
+    requires(!std::same_as<Method, CallLimit>)
   decltype(auto) call_from(flow::Worker* worker, Method method, A&&... arguments) const {
     static_assert(std::invocable<Method, S&, A...>,
                   "ebb: call() needs a method of the service and arguments that it takes");
-    const flow::ServiceBase::Slot slot(*cell_, worker);
+    const flow::ServiceBase::Slot slot(*cell_, worker, for_service_);
     return std::invoke(method, cell_->get(), std::forward<A>(arguments)...);
+  }
+  template <typename Method, typename... A>
+  auto call_from(flow::Worker*, CallLimit limit, Method method, A&&... arguments) const {
+    return call(limit, method, std::forward<A>(arguments)...);
+  }
+  /// As another service gets it: calls by it come from inside, on whatever thread.
+  [[nodiscard]] ServiceHandle for_service() const {
+    ServiceHandle handle = *this;
+    handle.for_service_ = true;
+    return handle;
   }
 
  private:
+  template <typename Method, typename... A>
+  auto begin(flow::Patience patience, Method method, A&&... arguments) const {
+    static_assert(std::invocable<Method, S&, std::decay_t<A>...>,
+                  "ebb: call_async() needs a method of the service and arguments that it takes");
+    using U = std::remove_cvref_t<std::invoke_result_t<Method, S&, std::decay_t<A>...>>;
+    auto call = std::make_shared<flow::MethodCall<S, U, Method, std::decay_t<A>...>>(
+        cell_, patience, method, std::forward<A>(arguments)...);
+    cell_->ask(call, for_service_, patience.limit);
+    return Future<U>(call, cell_->name());
+  }
+
   std::shared_ptr<flow::ServiceCell<S>> cell_;
+  bool for_service_ = false;
 };
 
+namespace flow {
+
+/// An argument of a service's constructor: a handle of another service is its own from then on.
+template <typename T>
+T for_service(T argument) {
+  return argument;
+}
+template <typename S>
+ServiceHandle<S> for_service(ServiceHandle<S> handle) {
+  return handle.for_service();
+}
+
+}  // namespace flow
 }  // namespace ebb
