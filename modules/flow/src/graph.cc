@@ -106,6 +106,11 @@ void Graph::find_cycles() {
     cycles.push_back(std::make_unique<Cycle>());
     cycle = cycles.back().get();
   }
+  for (const auto& stage : stages) {
+    const auto cycle = found.find(parts.of(stage.get()));
+    if (cycle == found.end()) continue;
+    for (Operator* op : stage->operators) op->cycle = cycle->second;
+  }
   for (const auto& edge : edges) {
     const auto cycle = found.find(parts.of(edge->consumer()));
     if (cycle == found.end()) continue;

@@ -87,6 +87,8 @@ std::string words(Doing doing, const std::string* what) {
       return "waits for room before" + name;
     case Doing::calling:
       return "waits for a slot of service" + name;
+    case Doing::answers:
+      return "waits for answers to its calls";
     case Doing::backoff:
       return "waits before it tries a record again";
     case Doing::closing:

@@ -118,6 +118,7 @@ void Run::start() {
     throw std::invalid_argument("ebb: call_threads must be 1 to " + std::to_string(kMostThreads));
   }
   pool_ = std::make_shared<Pool>(options_.call_threads);
+  state_.set_pool(*pool_);
   for (const auto& service : graph_->services) service->join(pool_);
   begun_ = BootClock::now();
   connect();

@@ -95,6 +95,30 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
                   "ebb::Collector<U>& emit), which calls emit(U) for each record that comes out");
     if constexpr (Expander<F, Payload<T>, U>) return this->then(FlatMap<U, F>{std::move(function)});
   }
+  /// A map whose calls are under way while further records are taken: `ebb::Future<U> f(const T&, Context&)`,
+  /// such as `c.call_async(service, &S::method, …)` gives, or a plain U(const T&), which is then called on
+  /// threads of the pipeline's pool, several at a time. Results come in the order of the records unless
+  /// options say otherwise.
+  template <typename F>
+  auto async_map(F function, AsyncOptions options = {}) && {
+    constexpr bool kFits = Mapper<F, const Payload<T>&>;
+    static_assert(kFits, "ebb: async_map needs a function ebb::Future<U>(const T&, Context&) or U(const T&)");
+    if constexpr (kFits) {
+      using Op = AsyncMap<Payload<T>, F>;
+      static_assert(Op::kCallsSafely,
+                    "ebb: async_map calls a function that gives no ebb::Future on several threads at a time: "
+                    "it gets no Context&");
+      if (options.in_flight < 1 || options.in_flight > kMostInFlight) {
+        throw std::invalid_argument("ebb: in_flight of async_map must be 1 to " +
+                                    std::to_string(kMostInFlight));
+      }
+      if constexpr (kBeginsAtRings<Begin> && Base::kOps == 0) {
+        return this->then(Op{std::move(function), options});
+      } else {
+        return this->cut(1).then(Op{std::move(function), options});
+      }
+    }
+  }
   /// Lets the first `count` records pass, then takes no more; in one replica.
   auto take(std::uint64_t count) && {
     Take op;
@@ -328,6 +352,10 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
   }
   auto take(std::uint64_t count) & { return reuse().take(count); }
   template <typename F>
+  auto async_map(F function, AsyncOptions options = {}) & {
+    return reuse().async_map(std::move(function), options);
+  }
+  template <typename F>
   auto key_by(F function) & {
     return reuse().key_by(std::move(function));
   }
@@ -425,6 +453,10 @@ class DataStream {
     return open().template flat_map<U>(std::move(function));
   }
   auto take(std::uint64_t count) const { return open().take(count); }
+  template <typename F>
+  auto async_map(F function, AsyncOptions options = {}) const {
+    return open().async_map(std::move(function), options);
+  }
   template <typename F>
   auto key_by(F function) const {
     return open().key_by(std::move(function));

@@ -19,6 +19,8 @@
 /// async_map(): calls that are under way while the operator takes further records.
 namespace ebb {
 
+inline constexpr int kMostInFlight = 65536;
+
 struct AsyncOptions {
   int in_flight = 64;   ///< calls under way at a time, in each replica
   bool ordered = true;  ///< results come out in the order of the records, else as they come in
@@ -81,6 +83,10 @@ struct AsyncMap {
   F function;
   AsyncOptions options;
   P policy{};
+  template <typename Q>
+  auto with(Q other) && {
+    return AsyncMap<T, F, Q>{std::move(function), options, other};
+  }
   static constexpr const char* kKind = "async_map";
   static constexpr Gives kGives = Gives::many;
   static constexpr bool kAsync = true;
@@ -88,6 +94,7 @@ struct AsyncMap {
   using U = typename Awaited<Result>::type;
   template <typename In>
   using Out = U;
+  static constexpr bool kCallsSafely = Awaited<Result>::kIsCall || std::invocable<F&, const T&>;
 
   template <typename In>
   void apply(In&& record, Here here, Loop& loop, auto&& next) {

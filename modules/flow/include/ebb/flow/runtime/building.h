@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "ebb/flow/runtime/async.h"
 #include "ebb/flow/runtime/stage.h"
 
 /// How streams become stages: where a chain begins, the operators that it carries in its type, and what is
@@ -119,32 +120,6 @@ inline constexpr Spread kSpread = kIsKeyed<T> ? Spread::by_hash : Spread::round_
 /// The longest chain that is one type; a longer one is cut, on the same thread.
 inline constexpr std::size_t kMostOps = 16;
 
-/// Operators whose policy is a part of their type.
-template <template <typename, typename> typename Op, typename F, typename P, typename Q>
-Op<F, Q> with_policy(Op<F, P> op, Q policy) {
-  return {std::move(op.function), policy};
-}
-template <typename U, typename F, typename P, typename Q>
-FlatMap<U, F, Q> with_policy(FlatMap<U, F, P> op, Q policy) {
-  return {std::move(op.function), policy};
-}
-template <typename K, typename V, typename F, typename P, typename Q>
-Fold<K, V, F, Q> with_policy(Fold<K, V, F, P> op, Q policy) {
-  return {std::move(op.function), std::move(op.initial), policy};
-}
-template <bool Running, typename K, typename T, typename F, typename P, typename Q>
-Combine<Running, K, T, F, Q> with_policy(Combine<Running, K, T, F, P> op, Q policy) {
-  return {std::move(op.function), policy};
-}
-
-template <typename K, typename S, typename U, typename F, typename P, typename Q>
-Process<K, S, U, F, Q> with_policy(Process<K, S, U, F, P> op, Q policy) {
-  return {std::move(op.function), std::move(op.initial), policy};
-}
-template <typename K, typename A, typename B, typename F, typename P, typename Q>
-JoinAll<K, A, B, F, Q> with_policy(JoinAll<K, A, B, F, P> op, Q policy) {
-  return {std::move(op.function), std::move(op.limit), policy};
-}
 template <typename F, typename P>
 MapInTurn<F, P> in_turn(Map<F, P> op) {
   return {std::move(op.function), op.policy};
@@ -153,8 +128,9 @@ template <typename Begin, typename... Ops>
 inline constexpr bool kIsMapBehindRings = false;
 template <typename T, typename F, typename P>
 inline constexpr bool kIsMapBehindRings<FromRings<T>, Map<F, P>> = true;
+/// Operators that call functions, whose policy is a part of their type.
 template <typename Op, typename P>
-concept HasPolicy = requires(Op op, P policy) { with_policy(std::move(op), policy); };
+concept HasPolicy = requires(Op op, P policy) { std::move(op).with(policy); };
 /// A policy that needs more than a type: where its records go.
 template <typename P>
 inline constexpr bool kIsDeadLetter = false;
@@ -276,7 +252,7 @@ class Building {
         static_assert(HasPolicy<PackAt<kOps - 1, Ops...>, P>,
                       "ebb: on_error() belongs behind an operator that calls a function of yours");
         if constexpr (kIsDeadLetter<P>) parts.infos.back()->sides.push_back(policy.side);
-        auto last = with_policy(std::move(at<kOps - 1>(parts.ops)), policy);
+        auto last = std::move(at<kOps - 1>(parts.ops)).with(policy);
         using Next = typename ChainTo<Parallel, Begin, T, PackAt<I, Ops...>..., decltype(last)>::type;
         return Next(*graph_,
                     {std::move(parts.begin),

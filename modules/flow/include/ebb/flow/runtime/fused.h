@@ -75,8 +75,35 @@ class Chained {
     }
     worker_->at = nullptr;
   }
+  // Where its first operator has calls under way.
+  static constexpr bool kAsync = [] {
+    if constexpr (kOps > 0) {
+      return requires { PackAt<0, Ops...>::kAsync; };
+    } else {
+      return false;
+    }
+  }();
+  [[nodiscard]] bool has_answers() const { return at<0>(ops_).ready(); }
+  /// Gives on what they have brought or, with `all`, what they will.
+  void take_answers(bool all) {
+    Pass pass(*this);
+    const auto next = [&](auto&& out) {
+      if (!accepts(1, pass.loop)) return pass.template drop<0>();
+      pass.template push<1>(std::forward<decltype(out)>(out));
+    };
+    auto& op = at<0>(pass.ops);
+    if (all) {
+      op.complete(pass.template here<0>(), pass.loop, next);
+    } else {
+      op.poll(pass.template here<0>(), pass.loop, next);
+    }
+    pass.settle();
+  }
+  void settle() noexcept { at<0>(ops_).settled(*slots_[0]->of); }
+
   /// Nothing follows.
   void end() noexcept {
+    if constexpr (kAsync) at<0>(ops_).abandon(*worker_, *slots_[0]->of);
     output_.close();
     for (Slot* slot : slots_) close_sides(*slot);
   }
@@ -310,14 +337,28 @@ class FusedReplica final : public FusedBase<Head, T, Ops...> {
   using FusedBase<Head, T, Ops...>::FusedBase;
 
   Replica::Step step(std::size_t limit) override {
+    auto& chain = this->chain_;
     if (this->ended()) return this->head_.swallow();
+    if constexpr (kAsync) chain.take_answers(false);
     const Replica::Step done =
-        this->chain_.batch([&](Loop& loop, auto&& emit) { return this->head_.step(limit, loop, emit); });
-    this->chain_.output().flush();
+        chain.batch([&](Loop& loop, auto&& emit) { return this->head_.step(limit, loop, emit); });
+    if constexpr (kAsync) {
+      if (done == Replica::Step::ended) chain.take_answers(true);
+    }
+    chain.output().flush();
+    if constexpr (kAsync) chain.settle();
     this->head_.settle();
     return this->ended() && !this->head_.swallows() ? Replica::Step::ended : done;
   }
-  [[nodiscard]] bool ready() const override { return this->head_.ready(); }
+  [[nodiscard]] bool ready() const override {
+    if constexpr (kAsync) {
+      if (this->chain_.has_answers()) return true;
+    }
+    return this->head_.ready();
+  }
+
+ private:
+  static constexpr bool kAsync = FusedBase<Head, T, Ops...>::Chain::kAsync;
 };
 
 /// A replica on the thread of the stage before it.

@@ -61,6 +61,7 @@ struct Operator {
   std::vector<std::unique_ptr<Slot>> slots;
   std::vector<SideBase*> sides;  ///< the side streams that it feeds
   std::vector<EdgeBase*> taps;   ///< the edges to them
+  Cycle* cycle = nullptr;        ///< that its stage is in
 };
 
 /// The connection between two stages. Between P producing and C consuming replicas lie P × C rings.

@@ -25,6 +25,10 @@ template <typename F, typename P = FailPolicy>
 struct KeyBy {
   F function;
   P policy{};
+  template <typename Q>
+  auto with(Q other) && {
+    return KeyBy<F, Q>{std::move(function), other};
+  }
   static constexpr const char* kKind = "key_by";
   static constexpr Gives kGives = Gives::one;
   static constexpr bool kBoundary = true;  // what follows runs on other threads
@@ -80,6 +84,10 @@ struct Fold {
   V initial;
   P policy{};
   KeyedState<K, V> state{};
+  template <typename Q>
+  auto with(Q other) && {
+    return Fold<K, V, F, Q>{std::move(function), std::move(initial), other};
+  }
   static constexpr const char* kKind = "reduce";
   static constexpr Gives kGives = Gives::many;
   template <typename In>
@@ -111,6 +119,10 @@ struct Combine {
   F function;
   P policy{};
   KeyedState<K, T> state{};
+  template <typename Q>
+  auto with(Q other) && {
+    return Combine<Running, K, T, F, Q>{std::move(function), other};
+  }
   static constexpr const char* kKind = Running ? "running_reduce" : "reduce";
   static constexpr Gives kGives = Running ? Gives::one : Gives::many;
   template <typename In>
@@ -155,6 +167,10 @@ struct Process {
   P policy{};
   KeyedState<K, S> state{};
   std::size_t sweep_at = 1024;
+  template <typename Q>
+  auto with(Q other) && {
+    return Process<K, S, U, F, Q>{std::move(function), std::move(initial), other};
+  }
   static constexpr const char* kKind = "process";
   static constexpr Gives kGives = Gives::many;
   template <typename In>
@@ -207,6 +223,10 @@ struct JoinAll {
   JoinLimit limit;
   P policy{};
   KeyedState<K, std::pair<std::vector<A>, std::vector<B>>> state{};
+  template <typename Q>
+  auto with(Q other) && {
+    return JoinAll<K, A, B, F, Q>{std::move(function), std::move(limit), other};
+  }
   static constexpr const char* kKind = "join_all";
   static constexpr Gives kGives = Gives::many;
   using U = std::remove_cvref_t<ResultOf<F, const A&, const B&>>;

@@ -42,6 +42,10 @@ template <typename F, typename P = FailPolicy>
 struct Map {
   F function;
   P policy{};
+  template <typename Q>
+  auto with(Q other) && {
+    return Map<F, Q>{std::move(function), other};
+  }
   static constexpr const char* kKind = "map";
   static constexpr Gives kGives = Gives::one;
   template <typename In>
@@ -62,6 +66,10 @@ template <typename F, typename P = FailPolicy>
 struct Filter {
   F function;
   P policy{};
+  template <typename Q>
+  auto with(Q other) && {
+    return Filter<F, Q>{std::move(function), other};
+  }
   static constexpr const char* kKind = "filter";
   static constexpr Gives kGives = Gives::one_or_none;
   template <typename In>
@@ -98,6 +106,10 @@ template <typename U, typename F, typename P = FailPolicy>
 struct FlatMap {
   F function;
   P policy{};
+  template <typename Q>
+  auto with(Q other) && {
+    return FlatMap<U, F, Q>{std::move(function), other};
+  }
   static constexpr const char* kKind = "flat_map";
   static constexpr Gives kGives = Gives::many;
   template <typename In>
@@ -133,6 +145,10 @@ template <typename F, typename P = FailPolicy>
 struct Sink {
   F function;
   P policy{};
+  template <typename Q>
+  auto with(Q other) && {
+    return Sink<F, Q>{std::move(function), other};
+  }
   static constexpr const char* kKind = "sink";
   static constexpr Gives kGives = Gives::one;
   template <typename In>

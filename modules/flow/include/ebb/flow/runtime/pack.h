@@ -24,6 +24,10 @@ template <std::size_t I, typename T>
 [[nodiscard]] [[gnu::always_inline]] constexpr T& at(PackLeaf<I, T>& leaf) noexcept {
   return leaf.value;
 }
+template <std::size_t I, typename T>
+[[nodiscard]] constexpr const T& at(const PackLeaf<I, T>& leaf) noexcept {
+  return leaf.value;
+}
 
 template <std::size_t I, typename T>
 T pack_type(const PackLeaf<I, T>&);

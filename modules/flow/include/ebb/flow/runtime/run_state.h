@@ -38,6 +38,7 @@ struct Limits {
   std::uint64_t feedback = 0;  ///< the records that wait on one feedback edge
 };
 
+class Pool;
 class Worker;
 
 /// What all threads of one run look at: whether sources shall end, whether everything shall; and the first
@@ -46,6 +47,9 @@ class RunState {
  public:
   explicit RunState(Limits limits) : limits_(limits) {}
   [[nodiscard]] const Limits& limits() const noexcept { return limits_; }
+  /// Where calls run that are not made on the threads of operators. Set before the first of those starts.
+  void set_pool(Pool& pool) noexcept { pool_ = &pool; }
+  [[nodiscard]] Pool& pool() const noexcept { return *pool_; }
   [[nodiscard]] Halt halt() const noexcept { return halt_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool halted() const noexcept { return halt() != Halt::none; }
   /// Why a record that is dropped now is dropped.
@@ -74,6 +78,7 @@ class RunState {
   void halt_with(Halt halt) noexcept;
 
   const Limits limits_;
+  Pool* pool_ = nullptr;
   std::atomic<Halt> halt_{Halt::none};
   std::atomic<bool> finishes_{true};
   mutable std::mutex mutex_;

@@ -20,6 +20,7 @@ enum class Doing : std::uint8_t {
   waiting,  ///< for records, with nothing to do
   blocked,  ///< the ring to the next stage is full
   calling,  ///< waits for a free slot of a service
+  answers,  ///< waits for calls that are under way
   backoff,  ///< waits before it tries a record again
   closing,  ///< runs finish(), commit() or abort(), and close()
   through,  ///< waits for the other operators, to commit when all have ended well
