@@ -17,7 +17,10 @@ namespace {
 using namespace testing;
 using std::uint64_t;
 
-enum class Op { source, batches, map, filter, flat_map, fused, in_turn, unite, by_key, take };
+enum class Op {
+  source, batches, map, filter, flat_map, fused, in_turn, unite, by_key, take,
+  comap, join, letters, ordered, async, service, cycle, process
+};
 enum class OnThrow { never, skip, retry, fail };
 enum class End { completes, drain, stop, cancel };
 
@@ -41,6 +44,9 @@ uint64_t mapped(uint64_t x, uint64_t number) { return flow::mix(x + number); }
 bool passes(uint64_t x, uint64_t number) { return x % (number % 5 + 2) != 0; }
 uint64_t copies(uint64_t x, uint64_t number) { return (x >> 8) % (number % 4 + 1); }
 uint64_t key_of(uint64_t x, uint64_t number) { return x % (number % 50 + 1); }
+bool joins(uint64_t x) { return x % 64 == 0; }
+uint64_t pair_of(uint64_t a, uint64_t b) { return flow::mix(a) + b; }
+uint64_t rounds(uint64_t x) { return x % 4; }
 uint64_t from_sum(uint64_t key, uint64_t sum) { return flow::mix(key) + sum; }
 
 struct Mapper {
@@ -55,6 +61,13 @@ struct Mapper {
     }
     return mapped(x, number);
   }
+};
+
+// What comes of a record whose function threw.
+uint64_t buried(uint64_t x) { return x + 1; }
+
+struct Service {
+  uint64_t map(uint64_t x, uint64_t number) { return mapped(x, number); }
 };
 
 struct Source {
@@ -118,13 +131,14 @@ Plan plan_of(uint64_t seed) {
   const bool may_fail = dice.one_in(8);
   const uint64_t operators = 1 + dice.below(7);
   for (uint64_t i = 0; i < operators; ++i) {
-    static constexpr Op kOps[] = {Op::map,   Op::map,     Op::map,   Op::filter, Op::flat_map,
-                                  Op::fused, Op::in_turn, Op::unite, Op::by_key, Op::by_key};
+    static constexpr Op kOps[] = {Op::map,   Op::map,    Op::map,     Op::filter,  Op::flat_map, Op::fused,
+                                  Op::in_turn, Op::unite, Op::by_key, Op::by_key,  Op::comap,    Op::join,
+                                  Op::letters, Op::ordered, Op::async, Op::service, Op::cycle,   Op::process};
     Node node;
     node.op = dice.one_in(25) ? Op::take : kOps[dice.below(std::size(kOps))];
     node.number = dice.below(1000);
     node.inputs.push_back(dice.below(plan.nodes.size()));
-    if (node.op == Op::unite) node.inputs.push_back(dice.below(plan.nodes.size()));
+    if (node.op == Op::unite || node.op == Op::comap || node.op == Op::join) node.inputs.push_back(dice.below(plan.nodes.size()));
     if (node.op == Op::map) {
       node.on_throw = static_cast<OnThrow>(dice.below(may_fail ? 4 : 3));
     }
@@ -139,12 +153,27 @@ Plan plan_of(uint64_t seed) {
 using Stream = DataStream<uint64_t>;
 
 template <typename Chain>
-Stream in_replicas(Chain&& chain, int replicas) {
-  if (replicas == 0) return std::forward<Chain>(chain);
-  return std::forward<Chain>(chain).parallelism(replicas);
+auto in_replicas(Chain&& chain, int replicas) {
+  using Named = DataStream<typename std::remove_cvref_t<Chain>::Record>;
+  return replicas == 0 ? Named(std::forward<Chain>(chain)) : Named(std::forward<Chain>(chain).parallelism(replicas));
 }
 
-Stream build(const Node& node, const std::vector<Stream>& streams) {
+// What waits in a cycle: a record, and how often it still goes round.
+using Turn = std::pair<uint64_t, uint64_t>;
+
+Stream build_cycle(LocalEnvironment& env, const Node& node, const Stream& in) {
+  auto again = env.from_future<Turn>();
+  DataStream turns = in_replicas(in.map([](uint64_t x) { return Turn(x, rounds(x)); }), node.replicas)
+                         .union_with(again)
+                         .map([](Turn turn) { return turn; });
+  in_replicas(turns.filter([](const Turn& turn) { return turn.second > 0; }).map([](Turn turn) {
+    return Turn(turn.first, turn.second - 1);
+  }), node.replicas).fill_future(again);
+  return turns.filter([](const Turn& turn) { return turn.second == 0; })
+      .map([number = node.number](const Turn& turn) { return mapped(turn.first, number); });
+}
+
+Stream build(LocalEnvironment& env, const Node& node, const std::vector<Stream>& streams) {
   const Stream& in = streams[node.inputs[0]];
   const uint64_t number = node.number;
   const auto filter = [number](const uint64_t& x) { return passes(x, number); };
@@ -177,6 +206,47 @@ Stream build(const Node& node, const std::vector<Stream>& streams) {
           .map([](const std::pair<uint64_t, uint64_t>& one) { return from_sum(one.first, one.second); });
     case Op::take:
       return in.take(number);
+    case Op::comap:
+      return in_replicas(in.connect(streams[node.inputs[1]])
+                             .comap([number](uint64_t x) { return mapped(x, number); },
+                                    [number](uint64_t x) { return mapped(x, number + 1); }),
+                         node.replicas);
+    case Op::join: {
+      const auto key = [number](const uint64_t& x) { return key_of(x, number); };
+      return in_replicas(in.filter(joins).key_by(key).join_all(
+                             streams[node.inputs[1]].filter(joins).key_by(key), pair_of),
+                         node.replicas);
+    }
+    case Op::letters: {
+      auto bad = env.dead_letters<uint64_t>("bad");
+      Stream good = in_replicas(
+          in.map(Mapper{.number = number, .on_throw = OnThrow::skip}).on_error(dead_letter(bad)), node.replicas);
+      return good.union_with(bad.map([](const DeadLetter<uint64_t>& letter) { return buried(letter.record); }));
+    }
+    case Op::ordered:
+      return in.map([](uint64_t x) { return x; })
+          .parallelism(1)
+          .map(Mapper{.number = number, .on_throw = OnThrow::skip})
+          .on_error(skip)
+          .parallelism(std::max(node.replicas, 1))
+          .ordered();
+    case Op::async:
+      return in_replicas(in.async_map([number](const uint64_t& x) { return mapped(x, number); },
+                                      {.in_flight = static_cast<int>(number % 5 + 1), .ordered = number % 2 == 0}),
+                         node.replicas);
+    case Op::service: {
+      const auto handle = env.register_service<Service>("service " + std::to_string(streams.size()));
+      return in_replicas(
+          in.map([=](uint64_t x, Context& c) { return c.call(handle, &Service::map, x, number); }), node.replicas);
+    }
+    case Op::cycle:
+      return build_cycle(env, node, in);
+    case Op::process:
+      return in_replicas(in.key_by([number](const uint64_t& x) { return key_of(x, number); })
+                             .process<uint64_t, uint64_t>([](const uint64_t& x, Keyed<uint64_t>& count, auto& emit) {
+                               if (++*count % 2 == 0) emit(x);
+                             }),
+                         node.replicas);
     case Op::source:
     case Op::batches:
       break;
@@ -192,8 +262,22 @@ struct Modelled {
   bool fails = false;
 };
 
+std::vector<uint64_t> model_join(const Node& node, const std::vector<Modelled>& of) {
+  std::map<uint64_t, std::vector<uint64_t>> right;
+  for (const uint64_t x : of[node.inputs[1]].records) {
+    if (joins(x)) right[key_of(x, node.number)].push_back(x);
+  }
+  std::vector<uint64_t> pairs;
+  for (const uint64_t x : of[node.inputs[0]].records) {
+    if (!joins(x)) continue;
+    for (const uint64_t y : right[key_of(x, node.number)]) pairs.push_back(pair_of(x, y));
+  }
+  return pairs;
+}
+
 Modelled model(const Node& node, const std::vector<Modelled>& of, bool finishes) {
   Modelled out;
+  bool second = false;
   for (const std::size_t input : node.inputs) {
     out.any_of_them = out.any_of_them || of[input].any_of_them;
     for (const uint64_t x : of[input].records) {
@@ -214,14 +298,30 @@ Modelled model(const Node& node, const std::vector<Modelled>& of, bool finishes)
             if (passes(x + i, node.number)) out.records.push_back(mapped(x + i, node.number));
           }
           break;
+        case Op::ordered:
+          if (!is_bad(x)) out.records.push_back(mapped(x, node.number));
+          break;
+        case Op::letters:
+          out.records.push_back(is_bad(x) ? buried(x) : mapped(x, node.number));
+          break;
+        case Op::comap:
+          out.records.push_back(mapped(x, node.number + (second ? 1 : 0)));
+          break;
         case Op::in_turn:
+        case Op::async:
+        case Op::service:
+        case Op::cycle:
           out.records.push_back(mapped(x, node.number));
           break;
         default:
           out.records.push_back(x);
       }
     }
+    second = true;
   }
+  if (node.op == Op::join) out.records = model_join(node, of);
+  // Which of a key's records is its second depends on the order in which they come.
+  if (node.op == Op::process) out.any_of_them = true;
   if (node.op == Op::take && out.records.size() > node.number) {
     out.records.resize(node.number);
     out.any_of_them = true;
@@ -266,7 +366,7 @@ Played play(const Plan& plan) {
     } else if (node.op == Op::batches) {
       streams.emplace_back(env.from_source(InBatches{sources[i]}));
     } else {
-      streams.push_back(build(node, streams));
+      streams.push_back(build(env, node, streams));
     }
   }
   std::vector<bool> used(plan.nodes.size());
