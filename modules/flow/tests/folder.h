@@ -31,7 +31,7 @@ class Folder {
 
   [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + '/' + name; }
   /// The path of a file with this in it.
-  [[nodiscard]] std::string file(const std::string& name, const std::string& text) const {
+  std::string file(const std::string& name, const std::string& text) const {
     std::ofstream(*this / name, std::ios::binary) << text;
     return *this / name;
   }

@@ -113,6 +113,8 @@ namespace flow {
 /// line.
 class CsvSource {
  public:
+  static constexpr bool kGoesOn = true;  ///< behind a record that is in error
+
   /// Throws std::invalid_argument for a delimiter that cannot be one.
   CsvSource(std::string path, const CsvOptions& options);
   CsvSource(CsvSource&&) noexcept;

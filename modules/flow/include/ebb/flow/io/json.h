@@ -25,6 +25,8 @@ inline constexpr bool kIsComplete = requires { sizeof(T); };
 /// that is in error, and so is one that names a key twice in an object or holds a NUL character.
 class JsonSource {
  public:
+  static constexpr bool kGoesOn = true;  ///< behind a record that is in error
+
   JsonSource(std::string path, const JsonOptions& options);
   JsonSource(JsonSource&&) noexcept;
   JsonSource& operator=(JsonSource&&) noexcept;

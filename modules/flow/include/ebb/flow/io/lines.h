@@ -34,6 +34,8 @@ namespace flow {
 /// the pipeline whatever the error policy says; a line that is too long is a record that is in error.
 class LineSource {
  public:
+  static constexpr bool kGoesOn = true;  ///< behind a record that is in error
+
   LineSource(std::string path, const LinesOptions& options);
   /// Throws std::invalid_argument where it is no host:port.
   LineSource(std::string address, const SocketOptions& options);
