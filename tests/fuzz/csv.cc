@@ -21,8 +21,8 @@ void check_row(std::string_view rest, const CsvStep& step, const CsvFields& fiel
   must(std::is_sorted(fields.ends.begin(), fields.ends.end()) && fields.ends.back() == fields.text.size());
   std::string written;
   std::size_t begin = 0;
-  for (const std::uint32_t end : fields.ends) {
-    if (begin > 0 || &end != fields.ends.data()) written += delimiter;
+  for (const std::uint32_t& end : fields.ends) {
+    if (&end != fields.ends.data()) written += delimiter;
     ebb::flow::append_csv_field(written, std::string_view(fields.text).substr(begin, end - begin), delimiter);
     begin = end;
   }

@@ -41,11 +41,14 @@ TEST(FileSinks, CsvOfTuplesPairsRangesAndRows) {
   using Row = std::tuple<std::string, int, std::optional<double>, bool>;
   env.from_collection(std::vector<Row>{{"a,b", 1, 2.5, true}, {"\"", -2, {}, false}})
       .sink(to_csv(folder / "tuples", {.header = {"name", "n", "price", "ok"}}));
-  env.from_collection(std::map<std::string, int>{{"x", 1}, {"y", 2}}).sink(to_csv(folder / "pairs", {.delimiter = ';'}));
-  env.from_collection(std::vector<std::vector<std::string>>{{"1;2", "3"}, {"", ""}}).sink(to_csv(folder / "ranges"));
+  env.from_collection(std::map<std::string, int>{{"x", 1}, {"y", 2}})
+      .sink(to_csv(folder / "pairs", {.delimiter = ';'}));
+  env.from_collection(std::vector<std::vector<std::string>>{{"1;2", "3"}, {"", ""}})
+      .sink(to_csv(folder / "ranges"));
   env.from_collection(std::vector<std::string>{"a", "", "b"}).sink(to_csv(folder / "strings"));
   env.from_csv(from).sink(to_csv(folder / "rows"));
-  env.from_collection(std::vector<std::array<int, 2>>{}).sink(to_csv(folder / "none", {.header = {"a", "b"}}));
+  env.from_collection(std::vector<std::array<int, 2>>{})
+      .sink(to_csv(folder / "none", {.header = {"a", "b"}}));
   run(env);
   EXPECT_EQ(folder.text("tuples"), "name,n,price,ok\n\"a,b\",1,2.5,true\n\"\"\"\",-2,,false\n");
   EXPECT_EQ(folder.text("pairs"), "x;1\ny;2\n");
@@ -58,7 +61,10 @@ TEST(FileSinks, CsvOfTuplesPairsRangesAndRows) {
 TEST(FileSinks, ARowOfAnotherLengthIsARecordInErrorAndLeavesNoPart) {
   const Folder folder;
   LocalEnvironment env("csv");
-  env.from_collection(std::vector<std::vector<int>>{{1, 2}, {3}, {}, {4, 5}}).sink(to_csv(folder / "out")).on_error(skip).name("out");
+  env.from_collection(std::vector<std::vector<int>>{{1, 2}, {3}, {}, {4, 5}})
+      .sink(to_csv(folder / "out"))
+      .on_error(skip)
+      .name("out");
   const PipelineReport report = run(env);
   EXPECT_EQ(folder.text("out"), "1,2\n4,5\n");
   EXPECT_EQ(op(report, "out").skipped, 2u);
@@ -75,12 +81,20 @@ void tag_invoke(const boost::json::value_from_tag&, boost::json::value& to, cons
 TEST(FileSinks, JsonOfWhatBoostTakes) {
   const Folder folder;
   LocalEnvironment env("json");
-  const std::vector<boost::json::value> values{{{"a", {1, 2.5, -3, nullptr}}, {"b", false}}, "\"\\\n\x01é", boost::json::array{}, boost::json::object{}, std::numeric_limits<std::uint64_t>::max()};
+  const std::vector<boost::json::value> values{{{"a", {1, 2.5, -3, nullptr}}, {"b", false}},
+                                               "\"\\\n\x01é",
+                                               boost::json::array{},
+                                               boost::json::object{},
+                                               std::numeric_limits<std::uint64_t>::max()};
   env.from_collection(values).sink(to_json_lines(folder / "values"));
   env.from_collection(std::vector<Point>{{1, 0.1}}).sink(to_json_lines(folder / "points"));
-  env.from_collection(std::vector<double>{1, std::numeric_limits<double>::quiet_NaN(), 2}).sink(to_json_lines(folder / "numbers")).on_error(skip);
+  env.from_collection(std::vector<double>{1, std::numeric_limits<double>::quiet_NaN(), 2})
+      .sink(to_json_lines(folder / "numbers"))
+      .on_error(skip);
   run(env);
-  EXPECT_EQ(folder.text("values"), "{\"a\":[1,2.5,-3,null],\"b\":false}\n\"\\\"\\\\\\u000a\\u0001é\"\n[]\n{}\n18446744073709551615\n");
+  EXPECT_EQ(
+      folder.text("values"),
+      "{\"a\":[1,2.5,-3,null],\"b\":false}\n\"\\\"\\\\\\u000a\\u0001é\"\n[]\n{}\n18446744073709551615\n");
   EXPECT_EQ(folder.text("points"), "{\"x\":1,\"y\":0.1}\n");
   EXPECT_EQ(folder.text("numbers"), "1\n2\n");
   LocalEnvironment back("back");
@@ -94,11 +108,13 @@ TEST(FileSinks, ReplicasWritePartsOfTheirOwn) {
   LocalEnvironment env("parts");
   env.from_collection(numbers(1000)).round_robin().sink(to_lines(folder / "out")).parallelism(3);
   run(env);
-  EXPECT_THAT(folder.names(), ElementsAre("out.part-00000-of-00003", "out.part-00001-of-00003", "out.part-00002-of-00003"));
+  EXPECT_THAT(folder.names(),
+              ElementsAre("out.part-00000-of-00003", "out.part-00001-of-00003", "out.part-00002-of-00003"));
   std::vector<int> all;
   for (const std::string& name : folder.names()) {
     LocalEnvironment back("back");
-    auto read = back.from_lines(folder / name).map([](const std::string& s) { return std::stoi(s); }).collect();
+    auto read =
+        back.from_lines(folder / name).map([](const std::string& s) { return std::stoi(s); }).collect();
     run(back);
     EXPECT_GE(read.get().size(), 1u);
     all.insert(all.end(), read.get().begin(), read.get().end());
@@ -122,7 +138,7 @@ TEST(FileSinks, TheOldFileStaysUntilTheNewOneIsWhole) {
   EXPECT_EQ(seen, "old\n");
   EXPECT_THAT(folder.text("out"), StartsWith("0\n1\n2\n"));
   EXPECT_THAT(folder.names(), ElementsAre("out"));
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(::stat((folder / "out").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0640u);
 }
@@ -177,11 +193,11 @@ TEST(FileSinks, ACancelLeavesNothingAndAStopWhatHasArrived) {
 // A disk that takes no more, whatever the policy: the limit on the size of a file stands for it.
 TEST(FileSinks, AWriteThatFailsFailsThePipelineAtThatOperator) {
   const Folder folder;
-  struct rlimit before {};
+  struct rlimit before{};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
   std::signal(SIGXFSZ, SIG_IGN);
   for (const int records : {1'000'000, 100'000}) {  // while it writes, and when it is to be whole
-    const struct rlimit limit { records > 100'000 ? rlim_t{1 << 20} : rlim_t{100}, before.rlim_max };
+    const struct rlimit limit{records > 100'000 ? rlim_t{1 << 20} : rlim_t{100}, before.rlim_max};
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
     LocalEnvironment env("full");
     env.from_collection(numbers(records)).sink(to_lines(folder / "out")).on_error(skip).name("out");

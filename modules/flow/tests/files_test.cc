@@ -26,7 +26,8 @@ std::vector<std::string> lines_of(const std::string& path) {
 
 TEST(Lines, AreGivenWithoutTheirEnds) {
   const Folder folder;
-  EXPECT_THAT(lines_of(folder.file("a", "one\ntwo\r\n\n thr\ree \n")), ElementsAre("one", "two", "", " thr\ree "));
+  EXPECT_THAT(lines_of(folder.file("a", "one\ntwo\r\n\n thr\ree \n")),
+              ElementsAre("one", "two", "", " thr\ree "));
   EXPECT_THAT(lines_of(folder.file("b", "one\nlast")), ElementsAre("one", "last"));
   EXPECT_THAT(lines_of(folder.file("c", "\n")), ElementsAre(""));
   EXPECT_THAT(lines_of(folder.file("d", "")), IsEmpty());
@@ -61,7 +62,8 @@ TEST(Lines, AFileThatIsNotThereFailsBeforeTheFirstRecord) {
 
 TEST(Lines, OneThatIsTooLongIsNamedAndCanBeLeftOut) {
   const Folder folder;
-  const std::string path = folder.file("long", "0123456789\r\nmore than ten\n" + std::string(1'000'000, 'x') + "\nend");
+  const std::string path =
+      folder.file("long", "0123456789\r\nmore than ten\n" + std::string(1'000'000, 'x') + "\nend");
   LocalEnvironment env("fails");
   env.from_lines(path, {.max_line = 10}).sink([](const std::string&) {});
   EXPECT_EQ(failure(env).error, "ebb: " + path + ", line 2: longer than 10 bytes; max_line allows more");
@@ -142,8 +144,9 @@ std::vector<std::string> fields_of(const std::string& path, CsvOptions options =
 
 TEST(Csv, FieldsAreReadAsRfc4180HasThem) {
   const Folder folder;
-  EXPECT_THAT(fields_of(folder.file("a", "\xef\xbb\xbfname,stars\r\n\"Hello, \"\"you\"\"\",5\n\n,\"a\nb\"\r\nx,")),
-              ElementsAre("Hello, \"you\"", "5", "|", "", "a\nb", "|", "x", "", "|"));
+  EXPECT_THAT(
+      fields_of(folder.file("a", "\xef\xbb\xbfname,stars\r\n\"Hello, \"\"you\"\"\",5\n\n,\"a\nb\"\r\nx,")),
+      ElementsAre("Hello, \"you\"", "5", "|", "", "a\nb", "|", "x", "", "|"));
   EXPECT_THAT(fields_of(folder.file("b", "a;b,c\n1;2\r"), {.delimiter = ';', .header = false}),
               ElementsAre("a", "b,c", "|", "1", "2", "|"));
   EXPECT_THAT(fields_of(folder.file("c", "one\n\"\"\n\n")), ElementsAre("", "|"));
@@ -188,12 +191,15 @@ TEST(Csv, WhatAFieldIsNotIsSaidWithItsPlace) {
     return "no error";
   };
   const CsvRow a = rows.get().at(0), b = rows.get().at(1), c = rows.get().at(2);
-  EXPECT_EQ(error([&] { (void)a.get<int>("stars"); }), "ebb: " + path + ", line 2, column 'stars': '12a' is no number");
-  EXPECT_THAT(error([&] { (void)b.get<int>("stars"); }), HasSubstr("line 3, column 'stars': '2.5' is no whole number"));
+  EXPECT_EQ(error([&] { (void)a.get<int>("stars"); }),
+            "ebb: " + path + ", line 2, column 'stars': '12a' is no number");
+  EXPECT_THAT(error([&] { (void)b.get<int>("stars"); }),
+              HasSubstr("line 3, column 'stars': '2.5' is no whole number"));
   EXPECT_THAT(error([&] { (void)c.get<std::int8_t>("stars"); }), HasSubstr("'300' is out of the range"));
   EXPECT_THAT(error([&] { (void)c.get<bool>("stars"); }), HasSubstr("'300' is neither true nor false"));
   EXPECT_THAT(error([&] { (void)c.get<double>(2); }), HasSubstr("'' is no number"));
-  EXPECT_EQ(error([&] { (void)a["star"]; }), "ebb: " + path + ": there is no column 'star'; there are 'name' 'stars' 'name'");
+  EXPECT_EQ(error([&] { (void)a["star"]; }),
+            "ebb: " + path + ": there is no column 'star'; there are 'name' 'stars' 'name'");
   EXPECT_THAT(error([&] { (void)a["name"]; }), HasSubstr("several columns have the name 'name'"));
   EXPECT_THAT(error([&] { (void)a[3]; }), HasSubstr("line 2: there is no field 3; it has 3"));
   EXPECT_THAT(error([&] { (void)CsvRow()[0]; }), HasSubstr("there is no field 0"));
@@ -201,8 +207,9 @@ TEST(Csv, WhatAFieldIsNotIsSaidWithItsPlace) {
 
 TEST(Csv, ARowThatIsNoneFailsThePipelineOrIsLeftOut) {
   const Folder folder;
-  const std::string path = folder.file(
-      "a.csv", "a,b\n1,2\n3\n4,5,6\nx\"y,2\n\"q\"z,2\n7,8\n\"" + std::string(200, 'l') + "\",2\n9,10\n11,\"never closed\n12,13");
+  const std::string path =
+      folder.file("a.csv", "a,b\n1,2\n3\n4,5,6\nx\"y,2\n\"q\"z,2\n7,8\n\"" + std::string(200, 'l') +
+                               "\",2\n9,10\n11,\"never closed\n12,13");
   LocalEnvironment env("fails");
   env.from_csv(path).sink([](const CsvRow&) {});
   EXPECT_EQ(failure(env).error, "ebb: " + path + ", line 3: 1 fields where line 1 has 2");
@@ -210,7 +217,8 @@ TEST(Csv, ARowThatIsNoneFailsThePipelineOrIsLeftOut) {
   auto rows = other.from_csv(path, {.max_row = 100}).on_error(skip).name("file").collect();
   const PipelineReport report = run(other);
   std::vector<std::string> first;
-  for (const CsvRow& row : rows.get()) first.push_back(std::string(row["a"]) + '@' + std::to_string(row.line()));
+  for (const CsvRow& row : rows.get())
+    first.push_back(std::string(row["a"]) + '@' + std::to_string(row.line()));
   EXPECT_THAT(first, ElementsAre("1@2", "7@7", "9@9", "12@11"));
   EXPECT_EQ(op(report, "file").skipped, 6u);
   EXPECT_EQ(op(report, "file").in, 10u);

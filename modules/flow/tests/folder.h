@@ -43,7 +43,8 @@ class Folder {
   /// All names in it, hidden ones too, sorted.
   [[nodiscard]] std::vector<std::string> names() const {
     std::vector<std::string> all;
-    for (const auto& entry : std::filesystem::directory_iterator(path_)) all.push_back(entry.path().filename());
+    for (const auto& entry : std::filesystem::directory_iterator(path_))
+      all.push_back(entry.path().filename());
     std::sort(all.begin(), all.end());
     return all;
   }

@@ -54,7 +54,9 @@ class Server {
     }
   }
   [[nodiscard]] int port() const { return ntohs(at_.sin_port); }
-  [[nodiscard]] UniqueFd accept() const { return UniqueFd(::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC)); }
+  [[nodiscard]] UniqueFd accept() const {
+    return UniqueFd(::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  }
   void close() { fd_.reset(); }
 
  private:
@@ -97,7 +99,10 @@ TEST(Socket, LinesUntilTheOtherSideCloses) {
 TEST(Socket, AStopEndsAWaitForTheNextLine) {
   const Server server;
   LocalEnvironment env("socket");
-  auto lines = env.from_socket("localhost:" + std::to_string(server.port())).map([](std::string s) { return s; }).name("lines").collect();
+  auto lines = env.from_socket("localhost:" + std::to_string(server.port()))
+                   .map([](std::string s) { return s; })
+                   .name("lines")
+                   .collect();
   Pipeline pipeline = env.submit();
   const UniqueFd peer = server.accept();
   write(peer, "one\nha");
@@ -112,7 +117,11 @@ TEST(Socket, AStopEndsAWaitForTheNextLine) {
 TEST(Socket, AResetFailsThePipelineWhateverThePolicy) {
   const Server server;
   LocalEnvironment env("socket");
-  env.from_socket("127.0.0.1", server.port()).on_error(skip).map([](std::string s) { return s; }).name("lines").sink([](const std::string&) {});
+  env.from_socket("127.0.0.1", server.port())
+      .on_error(skip)
+      .map([](std::string s) { return s; })
+      .name("lines")
+      .sink([](const std::string&) {});
   Pipeline pipeline = env.submit();
   UniqueFd peer = server.accept();
   write(peer, "one\n");
@@ -120,7 +129,8 @@ TEST(Socket, AResetFailsThePipelineWhateverThePolicy) {
   reset(peer);
   pipeline.stop();
   EXPECT_EQ(pipeline.report().outcome, Outcome::failed);
-  EXPECT_EQ(pipeline.report().error, "ebb: cannot read 127.0.0.1:" + std::to_string(server.port()) + ": Connection reset by peer");
+  EXPECT_EQ(pipeline.report().error,
+            "ebb: cannot read 127.0.0.1:" + std::to_string(server.port()) + ": Connection reset by peer");
 }
 
 TEST(Socket, NobodyThereFailsBeforeTheFirstRecord) {
@@ -162,7 +172,12 @@ TEST(Socket, AConnectionThatIsNotAnsweredEndsInTimeOrAtAStop) {
 TEST(Socket, ListeningTakesOneConnectionAfterTheOther) {
   const int port = free_port();
   LocalEnvironment env("listens");
-  auto lines = env.from_socket("127.0.0.1", port, {.listen = true}).on_error(skip).name("clients").map([](std::string s) { return s; }).name("lines").collect();
+  auto lines = env.from_socket("127.0.0.1", port, {.listen = true})
+                   .on_error(skip)
+                   .name("clients")
+                   .map([](std::string s) { return s; })
+                   .name("lines")
+                   .collect();
   Pipeline pipeline = env.submit();
   write(client(port), "one\nhalf");
   await(pipeline, "lines", 2);
@@ -186,7 +201,8 @@ TEST(Socket, AnAddressInUseFailsBeforeTheFirstRecord) {
   const Server server;
   LocalEnvironment env("listens");
   env.from_socket("127.0.0.1", server.port(), {.listen = true}).sink([](const std::string&) {});
-  EXPECT_EQ(failure(env).error, "ebb: cannot listen at 127.0.0.1:" + std::to_string(server.port()) + ": Address already in use");
+  EXPECT_EQ(failure(env).error,
+            "ebb: cannot listen at 127.0.0.1:" + std::to_string(server.port()) + ": Address already in use");
 }
 
 }  // namespace

@@ -26,8 +26,8 @@ struct CsvStep {
   const char* what = "";
 };
 
-/// Reads the row at the beginning of `data`, which is not empty; `last` says that nothing follows it. Pure: the
-/// same row again where it was partial.
+/// Reads the row at the beginning of `data`, which is not empty; `last` says that nothing follows it. Pure:
+/// the same row again where it was partial.
 [[nodiscard]] CsvStep parse_csv_row(std::string_view data, bool last, char delimiter, std::size_t max_columns,
                                     CsvFields& fields);
 

@@ -37,7 +37,8 @@ std::size_t CsvHeader::index(std::string_view name) const {
   throw std::out_of_range(what);
 }
 
-CsvReader::CsvReader(std::string file, const CsvOptions& options) : file_(std::move(file)), options_(options) {
+CsvReader::CsvReader(std::string file, const CsvOptions& options)
+    : file_(std::move(file)), options_(options) {
   options_.max_row = std::min(options_.max_row, kLongestRow);
 }
 
@@ -84,7 +85,8 @@ bool CsvReader::advance() {
     use(length);
     if (length > options_.max_row) {
       skipping_ = partial || step.found == CsvStep::Found::error;
-      refuse(row_at_, "a row of more than " + std::to_string(options_.max_row) + " bytes; max_row allows more");
+      refuse(row_at_,
+             "a row of more than " + std::to_string(options_.max_row) + " bytes; max_row allows more");
     }
     if (step.found == CsvStep::Found::row) return true;
     if (step.found == CsvStep::Found::error) {

@@ -38,13 +38,13 @@ class CsvReader {
   std::shared_ptr<const CsvHeader> header_;
   Window window_;
   CsvFields fields_;
-  bool ready_ = false;          // a row is in fields_
-  std::uint64_t row_at_ = 0;    // its line
-  std::uint64_t line_ = 1;      // where the window begins
-  bool begun_ = false;          // what may stand before the first row has been looked at
-  bool at_end_ = false;         // nothing follows the window
-  bool skipping_ = false;       // the rest of a line that is in error
-  std::size_t expected_ = 0;    // fields of each row; 0: the next one says
+  bool ready_ = false;             // a row is in fields_
+  std::uint64_t row_at_ = 0;       // its line
+  std::uint64_t line_ = 1;         // where the window begins
+  bool begun_ = false;             // what may stand before the first row has been looked at
+  bool at_end_ = false;            // nothing follows the window
+  bool skipping_ = false;          // the rest of a line that is in error
+  std::size_t expected_ = 0;       // fields of each row; 0: the next one says
   std::uint64_t expected_at_ = 0;  // the line that says so
 };
 

@@ -15,9 +15,10 @@ CsvRow::CsvRow(std::shared_ptr<const flow::CsvHeader> header, std::string text,
 
 std::string_view CsvRow::operator[](std::size_t column) const {
   if (column >= ends_.size()) {
-    throw std::out_of_range("ebb: " + (header_ ? header_->file() + ", line " + std::to_string(line_) : "a row") +
-                            ": there is no field " + std::to_string(column) + "; it has " +
-                            std::to_string(ends_.size()) + ", from 0 on");
+    throw std::out_of_range(
+        "ebb: " + (header_ ? header_->file() + ", line " + std::to_string(line_) : "a row") +
+        ": there is no field " + std::to_string(column) + "; it has " + std::to_string(ends_.size()) +
+        ", from 0 on");
   }
   const std::size_t begin = column == 0 ? 0 : ends_[column - 1];
   return std::string_view(text_).substr(begin, ends_[column] - begin);
@@ -39,8 +40,8 @@ void CsvRow::refuse(std::size_t column, const char* what) const {
   if ((*this)[column].size() > kShown) text += "…";
   const std::string name =
       columns().empty() ? std::to_string(column) : '\'' + printable(columns()[column]) + '\'';
-  throw std::runtime_error("ebb: " + header_->file() + ", line " + std::to_string(line_) + ", column " + name +
-                           ": '" + text + "' is " + what);
+  throw std::runtime_error("ebb: " + header_->file() + ", line " + std::to_string(line_) + ", column " +
+                           name + ": '" + text + "' is " + what);
 }
 
 namespace {

@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kBlock = std::size_t{256} << 10;
 
 bool is_regular(int fd) {
-  struct stat info {};
+  struct stat info{};
   return ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
 }
 
@@ -43,7 +43,7 @@ std::unique_ptr<Input> Input::open(const std::string& path, std::stop_token stop
                       : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   } while (!fd && errno == EINTR);
   if (!fd) throw io_error(errno, "cannot open " + path);
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd.get(), &info) != 0) throw io_error(errno, "cannot open " + path);
   if (S_ISDIR(info.st_mode)) throw io_error(EISDIR, "cannot read " + path);
   return std::make_unique<Input>(std::move(fd), path, std::move(stop));

@@ -91,7 +91,7 @@ class LineReader {
 
   std::size_t longest_;
   Window window_;
-  std::size_t searched_ = 0;      // so far there is no line end in the window
+  std::size_t searched_ = 0;       // so far there is no line end in the window
   std::optional<std::size_t> at_;  // the line end that was found
   std::uint64_t number_ = 0;
   bool skipping_ = false;  // the rest of a line that was too long

@@ -12,8 +12,8 @@ std::string address_of(const std::string& host, int port) {
 }
 
 struct LineSource::State {
-  std::string path;                        // of a file
-  std::optional<SocketAddress> address;    // else
+  std::string path;                      // of a file
+  std::optional<SocketAddress> address;  // else
   SocketOptions socket{};
   LineReader reader;
   Context* context = nullptr;
@@ -76,8 +76,7 @@ void LineSource::open(Context& context) {
 std::span<std::string> LineSource::batch(std::size_t limit) {
   State& s = *state_;
   return s.gatherer.gather(
-      *s.context, limit, [&](std::string& out) { return s.next(out); },
-      [&] { return s.reader.at_hand(); });
+      *s.context, limit, [&](std::string& out) { return s.next(out); }, [&] { return s.reader.at_hand(); });
 }
 
 void LineSource::close() {

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 // The file itself, where the path is a link: what is renamed would else take the link's place.
 fs::path target_of(const std::string& path, const char* maker, mode_t& mode) {
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) == 0) {
     if (!S_ISREG(info.st_mode)) {
       throw IoError("ebb: " + std::string(maker) + " cannot replace " + path +
@@ -32,7 +32,8 @@ fs::path target_of(const std::string& path, const char* maker, mode_t& mode) {
     return target;
   }
   if (errno != ENOENT) throw io_error(errno, "cannot open " + path);
-  if (::lstat(path.c_str(), &info) == 0) throw io_error(ENOENT, "cannot open " + path + ", a link to nowhere");
+  if (::lstat(path.c_str(), &info) == 0)
+    throw io_error(ENOENT, "cannot open " + path + ", a link to nowhere");
   return path;
 }
 
@@ -92,7 +93,8 @@ void OutputFile::commit() {
   if (folder.empty()) folder = ".";
   const auto opened = open_file(folder, O_RDONLY | O_DIRECTORY);
   if (!opened) throw IoError("ebb: " + opened.error().message);
-  if (::fsync(opened->get()) != 0 && errno != EINVAL) throw io_error(errno, "cannot fsync " + folder.string());
+  if (::fsync(opened->get()) != 0 && errno != EINVAL)
+    throw io_error(errno, "cannot fsync " + folder.string());
 }
 
 void OutputFile::abort() noexcept {

@@ -1,8 +1,8 @@
 #include "ebb/flow/io/sinks.h"
 
+#include <array>
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdio>

@@ -49,8 +49,9 @@ SocketAddress SocketAddress::parse(const std::string& text) {
   const char* end = address.port.data() + address.port.size();
   const auto read = std::from_chars(address.port.data(), end, port);
   if (read.ec != std::errc() || read.ptr != end || port == 0 || port > 65535) {
-    throw std::invalid_argument("ebb: from_socket(\"" + text +
-                                "\"): an address is host:port or [address]:port, with a port from 1 to 65535");
+    throw std::invalid_argument(
+        "ebb: from_socket(\"" + text +
+        "\"): an address is host:port or [address]:port, with a port from 1 to 65535");
   }
   return address;
 }

@@ -107,10 +107,10 @@ T CsvRow::get(std::size_t column) const {
 
 namespace flow {
 
-/// The rows of a CSV file as RFC 4180 has them: fields in quotes may hold delimiters, line breaks and, doubled,
-/// quotes. Lines end in \n or \r\n; empty ones are left out, and so is a byte order mark. A row that is none,
-/// or has another number of fields than the first, is a record that is in error: reading goes on at the next
-/// line.
+/// The rows of a CSV file as RFC 4180 has them: fields in quotes may hold delimiters, line breaks and,
+/// doubled, quotes. Lines end in \n or \r\n; empty ones are left out, and so is a byte order mark. A row that
+/// is none, or has another number of fields than the first, is a record that is in error: reading goes on at
+/// the next line.
 class CsvSource {
  public:
   static constexpr bool kGoesOn = true;  ///< behind a record that is in error

@@ -22,6 +22,9 @@ namespace flow {
 template <typename T>
 inline constexpr bool kNever = false;
 
+// The sinks' operators give auto, which is void: then the compiler looks into them, and says what is wrong,
+// where a stream is given to them.
+
 class OutputFile;
 
 /// A text file that appears under its name when the whole pipeline has ended well. Until then it is written
@@ -81,7 +84,7 @@ class LinesSink : public FileSink {
   using FileSink::FileSink;
 
   template <typename T>
-  void operator()(const T& record) {
+  auto operator()(const T& record) {
     std::string& line = begin();
     if constexpr (std::convertible_to<const T&, std::string_view>) {
       line += std::string_view(record);
@@ -118,7 +121,7 @@ class CsvSink : public FileSink {
 
   void open(Context& context);
   template <typename T>
-  void operator()(const T& record) {
+  auto operator()(const T& record) {
     if constexpr (std::same_as<T, CsvRow>) {
       row(record);
     } else {
@@ -182,7 +185,7 @@ class JsonSink : public FileSink {
   using FileSink::FileSink;
 
   template <typename T>
-  void operator()(const T& record) {
+  auto operator()(const T& record) {
     if constexpr (std::same_as<T, boost::json::value>) {
       write(record);
     } else {
@@ -200,8 +203,8 @@ class JsonSink : public FileSink {
 
 }  // namespace flow
 
-// Sinks: `.sink(ebb::to_lines("out.txt"))`. Their files appear when the pipeline has ended well, whole, or not
-// at all.
+// Sinks: `.sink(ebb::to_lines("out.txt"))`. Their files appear when the pipeline has ended well, whole, or
+// not at all.
 
 /// One line for each record: strings as they are, numbers.
 [[nodiscard]] flow::LinesSink to_lines(std::string path);
