@@ -16,7 +16,7 @@ struct CsvSource::State {
 CsvSource::CsvSource(std::string path, const CsvOptions& options) {
   check_delimiter(options.delimiter);
   CsvReader reader(path, options);
-  state_.reset(new State{.path = std::move(path), .reader = std::move(reader)});
+  state_ = std::make_unique<State>(State{.path = std::move(path), .reader = std::move(reader)});
 }
 CsvSource::CsvSource(CsvSource&&) noexcept = default;
 CsvSource& CsvSource::operator=(CsvSource&&) noexcept = default;

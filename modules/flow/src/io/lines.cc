@@ -52,7 +52,7 @@ struct LineSource::State {
 LineSource::LineSource(std::string path, const LinesOptions& options)
     : state_(new State{
           .path = std::move(path), .address = {}, .socket = {}, .reader = LineReader(options.max_line)}) {}
-LineSource::LineSource(std::string address, const SocketOptions& options)
+LineSource::LineSource(const std::string& address, const SocketOptions& options)
     : state_(new State{.path = {},
                        .address = SocketAddress::parse(address),
                        .socket = options,

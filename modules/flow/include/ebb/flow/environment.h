@@ -140,8 +140,8 @@ class LocalEnvironment {
   /// The lines that come over a TCP connection to "host:port" or "[address]:port", as std::string, until the
   /// other side closes it.
   template <typename Source = flow::LineSource>
-  auto from_socket(std::string address, SocketOptions options = {}) {
-    return from(Source(std::move(address), options));
+  auto from_socket(const std::string& address, SocketOptions options = {}) {
+    return from(Source(address, options));
   }
   template <typename Source = flow::LineSource>
   auto from_socket(const std::string& host, int port, SocketOptions options = {}) {

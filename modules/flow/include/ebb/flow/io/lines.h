@@ -38,7 +38,7 @@ class LineSource {
 
   LineSource(std::string path, const LinesOptions& options);
   /// Throws std::invalid_argument where it is no host:port.
-  LineSource(std::string address, const SocketOptions& options);
+  LineSource(const std::string& address, const SocketOptions& options);
   LineSource(LineSource&&) noexcept;
   LineSource& operator=(LineSource&&) noexcept;
   LineSource(const LineSource&) = delete;
