@@ -92,6 +92,16 @@ REFUSED = {
     "a call with the wrong arguments": ('auto scorer = env.register_service<Scorer>("scorer", 1);'
                                         "numbers().map([=](int, Context& c) { return c.call(scorer, &Scorer::score, Plain{}); })"
                                         ".sink(nowhere);", "ebb: call() needs a method of the service"),
+    "a retry of what is wrong in a file": ('env.from_csv("a").on_error(ebb::retry(3)).sink(nowhere);',
+                                          "ebb: what is wrong in a file stays wrong"),
+    "values of JSON without its header": ('env.from_json_lines("a").sink(nowhere);',
+                                          "ebb: from_json_lines() needs #include <boost/json.hpp>"),
+    "JSON for a file without its header": ('numbers().sink(ebb::to_json_lines("a"));',
+                                           "ebb: to_json_lines() needs #include <boost/json.hpp>"),
+    "a line that is neither text nor number": ('numbers().map([](int x) { return Plain{x}; }).sink(ebb::to_lines("a"));',
+                                               "ebb: to_lines() writes strings and numbers"),
+    "a row that is none": ('numbers().map([](int x) { return Plain{x}; }).sink(ebb::to_csv("a"));',
+                           "ebb: to_csv() writes tuples, pairs, ranges and CsvRows"),
     "a stream that ends nowhere": ("numbers().map([](int x) { return x; });",
                                    "ebb: a stream that ends in no sink does not run"),
 }

@@ -265,11 +265,11 @@ void Run::start_operators() {
       self->work(*raw);
     });
   }
-  {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return opened_ == threads_.size(); });
-    status_ = Pipeline::Status::running;
-  }
+}
+
+// All have opened. Under the mutex.
+void Run::release_operators() {
+  if (status_ < Pipeline::Status::running) status_ = Pipeline::Status::running;
   go_.store(true);
   for (const auto& thread : threads_) thread->worker.parker().wake();
 }
@@ -288,7 +288,11 @@ void Run::lead_operators() {
         cancel_at_ = now + options_.grace;
       }
     }
-    const auto news = [&] { return all_ended() || request_ != followed_ || (state_.halted() && !stuck_at_); };
+    const auto opened = [&] { return !go_.load() && opened_ == threads_.size(); };
+    if (opened()) release_operators();
+    const auto news = [&] {
+      return all_ended() || opened() || request_ != followed_ || (state_.halted() && !stuck_at_);
+    };
     std::optional<BootTime> until = bark_at_;
     for (const auto& other : {cancel_at_, stuck_at_}) {
       if (other && (!until || *other < *until)) until = other;

@@ -50,6 +50,7 @@ class Run : public std::enable_shared_from_this<Run> {
   // The conductor.
   void conduct();
   void start_operators();
+  void release_operators();
   void lead_operators();
   void follow_request();
   void await_release();

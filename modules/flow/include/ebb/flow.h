@@ -3,6 +3,7 @@
 
 #include "ebb/flow/connected.h"
 #include "ebb/flow/environment.h"
+#include "ebb/flow/io/sinks.h"
 #include "ebb/flow/pipeline.h"
 #include "ebb/flow/policy.h"
 #include "ebb/flow/stream.h"

@@ -12,6 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "ebb/flow/io/csv.h"
+#include "ebb/flow/io/json.h"
+#include "ebb/flow/io/lines.h"
 #include "ebb/flow/options.h"
 #include "ebb/flow/pipeline.h"
 #include "ebb/flow/service.h"
@@ -114,6 +117,35 @@ class LocalEnvironment {
   DeadLetters<T> dead_letters(std::string name) {
     auto [node, side] = flow::side_stream<DeadLetter<T>>(*graph_, "dead_letters", std::move(name));
     return DeadLetters<T>(*graph_, std::move(node), *side);
+  }
+
+  // Files and connections. They are templates so that a program pays for the ones that it uses.
+
+  /// The lines of a text file, a pipe or /dev/stdin, as std::string without their ends.
+  template <typename Source = flow::LineSource>
+  auto from_lines(std::string path, LinesOptions options = {}) {
+    return from(Source(std::move(path), options));
+  }
+  /// The rows of a CSV file, as CsvRow.
+  template <typename Source = flow::CsvSource>
+  auto from_csv(std::string path, CsvOptions options = {}) {
+    return from(Source(std::move(path), options));
+  }
+  /// The JSON values of a file with one in each line, as boost::json::value.
+  template <typename Source = flow::JsonSource, typename Value = boost::json::value>
+  auto from_json_lines(std::string path, JsonOptions options = {}) {
+    static_assert(flow::kIsComplete<Value>, "ebb: from_json_lines() needs #include <boost/json.hpp>");
+    if constexpr (flow::kIsComplete<Value>) return from(Source(std::move(path), options));
+  }
+  /// The lines that come over a TCP connection to "host:port" or "[address]:port", as std::string, until the
+  /// other side closes it.
+  template <typename Source = flow::LineSource>
+  auto from_socket(const std::string& address, SocketOptions options = {}) {
+    return from(Source(address, options));
+  }
+  template <typename Source = flow::LineSource>
+  auto from_socket(const std::string& host, int port, SocketOptions options = {}) {
+    return from(Source(flow::address_of(host, port), options));
   }
 
   /// A service of class S beside the operators, made from these arguments when the pipeline starts. Its hooks

@@ -241,6 +241,8 @@ class Building {
           requires { parts.begin.function; }, "ebb: on_error() belongs behind a source or an operator");
       static_assert(!kIsDeadLetter<P>, "ebb: a source that throws has no record: use skip, retry or fail");
       using F = decltype(parts.begin.function);
+      static_assert(!(std::same_as<P, RetryPolicy> && requires { F::kGoesOn; }),
+                    "ebb: what is wrong in a file stays wrong: on_error(ebb::skip) leaves it out");
       return Chain<Parallel, FromSource<F, P>, T>(
           *graph_, {{std::move(parts.begin.function), policy, parts.begin.op}, {}, {}}, replicas_);
     } else {
