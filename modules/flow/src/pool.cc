@@ -34,18 +34,14 @@ bool Pool::hire() noexcept {
   }
 }
 
-void Pool::run(std::shared_ptr<Task> task) noexcept {
-  {
-    const std::lock_guard lock(mutex_);
-    const int there = static_cast<int>(members_.size()) - waiting_;
-    const bool needs_one = idle_ <= static_cast<int>(tasks_.size()) && there < most_;
-    if (!closed_ && ((needs_one && hire()) || !members_.empty())) {
-      tasks_.push_back(std::move(task));
-      work_.notify_one();
-      return;
-    }
-  }
-  task->drop();
+bool Pool::run(std::shared_ptr<Task> task) noexcept {
+  const std::lock_guard lock(mutex_);
+  const int there = static_cast<int>(members_.size()) - waiting_;
+  const bool needs_one = idle_ <= static_cast<int>(tasks_.size()) && there < most_;
+  if (closed_ || !((needs_one && hire()) || !members_.empty())) return false;
+  tasks_.push_back(std::move(task));
+  work_.notify_one();
+  return true;
 }
 
 void Pool::work(Member& member) {

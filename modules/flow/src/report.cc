@@ -63,6 +63,7 @@ json::object object_of(const ServiceReport& service) {
                       {"calls", service.calls},
                       {"timeouts", service.timeouts}};
   object["error"] = service.error.empty() ? json::value(nullptr) : json::value(service.error);
+  object["pipeline"] = service.pipeline ? json::parse(service.pipeline->json()) : json::value(nullptr);
   return object;
 }
 

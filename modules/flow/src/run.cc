@@ -62,11 +62,12 @@ struct Run::Thread {
   std::atomic<bool> ended{false};
 };
 
-Run::Run(std::string name, std::shared_ptr<Graph> graph, SubmitOptions options)
+Run::Run(std::string name, std::shared_ptr<Graph> graph, SubmitOptions options, std::shared_ptr<Pool> around)
     : name_(std::move(name)),
       graph_(std::move(graph)),
       options_(std::move(options)),
-      state_({.state = options_.state_limit, .feedback = options_.feedback_limit}) {}
+      state_({.state = options_.state_limit, .feedback = options_.feedback_limit}),
+      around_(std::move(around)) {}
 
 Run::~Run() {
   if (conductor_.joinable()) conductor_.join();
@@ -117,9 +118,9 @@ void Run::start() {
   if (options_.call_threads < 1 || options_.call_threads > kMostThreads) {
     throw std::invalid_argument("ebb: call_threads must be 1 to " + std::to_string(kMostThreads));
   }
-  pool_ = std::make_shared<Pool>(options_.call_threads);
+  pool_ = std::make_shared<Pool>(options_.call_threads, around_);
   state_.set_pool(*pool_);
-  for (const auto& service : graph_->services) service->join(pool_);
+  for (const auto& service : graph_->services) service->join(pool_, options_);
   begun_ = BootClock::now();
   connect();
   services_ = std::make_unique<ServiceLife>(
@@ -167,6 +168,7 @@ void Run::connect() {
 
 void Run::work(Thread& thread) {
   const CountedThread counted;
+  const Pool::Inside inside(around_.get());
   Worker& worker = thread.worker;
   Replica& replica = *thread.replica;
   worker.bind_to_this_thread();
@@ -270,6 +272,7 @@ void Run::start_operators() {
 // All have opened. Under the mutex.
 void Run::release_operators() {
   if (status_ < Pipeline::Status::running) status_ = Pipeline::Status::running;
+  changed_.notify_all();
   go_.store(true);
   for (const auto& thread : threads_) thread->worker.parker().wake();
 }
@@ -406,6 +409,12 @@ void Run::request(Request request) {
   const std::lock_guard lock(mutex_);
   request_ = std::max(request_, request);
   changed_.notify_all();
+}
+
+bool Run::wait_for_start() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return status_ != Pipeline::Status::starting; });
+  return !state_.halted();
 }
 
 bool Run::wait(bool all, std::optional<BootTime> deadline) {

@@ -23,7 +23,9 @@ namespace ebb::flow {
 /// behind harms nobody.
 class Run : public std::enable_shared_from_this<Run> {
  public:
-  Run(std::string name, std::shared_ptr<Graph> graph, SubmitOptions options);
+  /// `around`: the pool of the run in which this one's pipeline is a service.
+  Run(std::string name, std::shared_ptr<Graph> graph, SubmitOptions options,
+      std::shared_ptr<Pool> around = nullptr);
   ~Run();
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
@@ -34,6 +36,8 @@ class Run : public std::enable_shared_from_this<Run> {
   /// A stronger request replaces a weaker one; `finish` only lets the services go once the operators have
   /// ended.
   void request(Request request);
+  /// Until the operators run; false where something has failed before.
+  bool wait_for_start();
   /// Until the operators have ended or, with `all`, the services too.
   bool wait(bool all, std::optional<BootTime> deadline = {});
   [[nodiscard]] bool autostop() const noexcept { return options_.autostop; }
@@ -70,7 +74,7 @@ class Run : public std::enable_shared_from_this<Run> {
   const SubmitOptions options_;
   RunState state_;
   std::vector<std::unique_ptr<Thread>> threads_;
-  std::shared_ptr<Pool> pool_;
+  std::shared_ptr<Pool> around_, pool_;
   std::unique_ptr<ServiceLife> services_;
   std::thread conductor_;
 

@@ -49,8 +49,12 @@ void ServiceBase::enter(Worker* worker, bool inside) {
   calls_.fetch_add(1, std::memory_order_relaxed);
 }
 
-void ServiceBase::leave(bool inside) noexcept {
+void ServiceBase::give_back(bool inside) noexcept {
   state_.fetch_sub(kInSlot + (inside ? 0 : kFromOutside), std::memory_order_seq_cst);
+}
+
+void ServiceBase::leave(bool inside) noexcept {
+  give_back(inside);
   if (waiting_.load(std::memory_order_seq_cst) != 0) hand_out();
 }
 
@@ -59,7 +63,7 @@ void ServiceBase::leave(bool inside) noexcept {
 void ServiceBase::hand_out() noexcept {
   while (const std::shared_ptr<Call> call = next_with_slot()) {
     calls_.fetch_add(1, std::memory_order_relaxed);
-    call->begin();
+    if (!call->begin()) give_back(call->inside());
   }
 }
 

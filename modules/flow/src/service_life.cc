@@ -22,7 +22,7 @@ void ServiceLife::note(Life& life, const std::function<void(ServiceReport&)>& ch
 std::optional<std::exception_ptr> ServiceLife::call(const Life& life, const char* hook, Duration limit,
                                                     bool starting, std::function<void()> body) {
   const auto inside = [body = std::move(body), service = life.service] {
-    const Pool::Inside of(&service->pool());
+    const Pool::Inside of(service->pool().get());
     body();
   };
   auto done = thread_.run(inside, BootClock::now() + limit);
@@ -78,6 +78,7 @@ void ServiceLife::await_calls(bool success) {
 bool ServiceLife::await(const Life& life, bool (ServiceBase::*calls)(BootTime)) {
   Duration limit = limit_of(life);
   while (!((*life.service).*calls)(BootClock::now() + limit)) {
+    if (life.service->ends_calls()) return true;
     if (stuck_("a call of service '" + life.service->name() + "'", false)) return false;
     limit = options_.watchdog;
   }
@@ -109,7 +110,8 @@ model::ReleaseRecord ServiceLife::release(Life& life, bool success) {
   std::string action = "destroyed";
   if (life.started) {
     life.service->close_inside();
-    if (!life.empty || !await(life, &ServiceBase::await_all)) {
+    const bool ends_calls = life.service->ends_calls();
+    if (!life.empty || (!ends_calls && !await(life, &ServiceBase::await_all))) {
       trouble("a call is still in it");
       back = false;
     }
@@ -159,6 +161,7 @@ std::vector<ServiceReport> ServiceLife::reports() const {
     all.push_back(life.report);
     all.back().calls = life.service->calls();
     all.back().timeouts = life.service->timeouts();
+    all.back().pipeline = life.service->pipeline_report();
   }
   return all;
 }

@@ -5,5 +5,6 @@
 #include "ebb/flow/environment.h"
 #include "ebb/flow/io/sinks.h"
 #include "ebb/flow/pipeline.h"
+#include "ebb/flow/pipeline_service.h"
 #include "ebb/flow/policy.h"
 #include "ebb/flow/stream.h"

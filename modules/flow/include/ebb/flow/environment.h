@@ -22,7 +22,12 @@
 
 namespace ebb {
 
+template <typename Request, typename Answer>
+class PipelineServiceHandle;
+
 namespace flow {
+
+class InnerPipeline;
 
 /// Gives the records of a vector, one after the other.
 template <typename T>
@@ -172,11 +177,20 @@ class LocalEnvironment {
     return ServiceHandle<S>(std::move(cell));
   }
 
+  /// A pipeline as a service: `build(inner, requests)` gets an environment for it and the stream of its
+  /// requests, and gives the stream of the answers:
+  /// `[](ebb::LocalEnvironment& inner, auto requests) { return requests.map(f).filter(g); }`.
+  template <typename Request, typename Answer, typename Build>
+  PipelineServiceHandle<Request, Answer> register_pipeline_service(ServiceSpec spec, Build build);
+  template <typename Request, typename Answer, typename Build>
+  PipelineServiceHandle<Request, Answer> register_pipeline_service(std::string name, Build build);
+
   /// Starts the pipeline; see SubmitOptions. Throws std::logic_error where the graph is not whole (a stream
   /// that ends nowhere), PipelineError where it cannot start or, with autostop, where it fails.
   Pipeline submit(SubmitOptions options = {});
 
  private:
+  friend class flow::InnerPipeline;
   void add_service(std::shared_ptr<flow::ServiceBase> service);
   template <typename F>
   auto from(F function) {

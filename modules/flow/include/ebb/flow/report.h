@@ -62,6 +62,8 @@ struct StageReport {
   Duration waiting{};  ///< there was nothing to do
 };
 
+struct PipelineReport;
+
 struct ServiceReport {
   std::string name;
   bool initialized = false;
@@ -69,8 +71,9 @@ struct ServiceReport {
   bool cleanup_called = false;
   bool cleanup_completed = false;
   std::uint64_t calls = 0;
-  std::uint64_t timeouts = 0;  ///< calls that ended by ServiceTimeout
-  std::string error;           ///< what its constructor or a hook threw
+  std::uint64_t timeouts = 0;                                ///< calls that ended by ServiceTimeout
+  std::string error;                                         ///< what its constructor or a hook threw
+  std::shared_ptr<const PipelineReport> pipeline = nullptr;  ///< where it is one
 };
 
 /// How a pipeline ended, or, while it runs, how it stands.

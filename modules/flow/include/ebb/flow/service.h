@@ -49,48 +49,37 @@ class ServiceCell final : public ServiceBase {
   std::unique_ptr<S> service_;
 };
 
-/// The limit of a call: of all of it, or of its wait for a slot.
-struct Patience {
-  std::optional<Duration> limit;
-  bool for_slot_only = false;
-};
-
 /// One call of a method, with its own copies of the arguments.
 template <typename S, typename U, typename Method, typename... A>
-class MethodCall final : public Call, public Settled<U> {
+class MethodCall final : public CallFor<U> {
  public:
   MethodCall(std::shared_ptr<ServiceCell<S>> cell, Patience patience, Method method, A... arguments)
-      : cell_(std::move(cell)), patience_(patience), method_(method), arguments_(std::move(arguments)...) {}
+      : CallFor<U>(*cell, patience),
+        cell_(std::move(cell)),
+        method_(method),
+        arguments_(std::move(arguments)...) {}
 
-  void begin() noexcept override { cell_->pool().run(shared_from_this()); }
+  [[nodiscard]] bool begin() noexcept override {
+    if (cell_->pool()->run(this->shared_from_this())) return true;
+    this->give_up(std::make_exception_ptr(ServiceStopped("service '" + cell_->name() + "' has no thread")));
+    return false;
+  }
   void run() noexcept override {
     // Its caller may have given it up meanwhile.
     if (!this->ready()) {
-      const Pool::Inside inside(&cell_->pool());
+      const Pool::Inside inside(cell_->pool().get());
       try {
         invoke();
       } catch (...) {
         this->fail(std::current_exception());
       }
-      cell_->pool().unwatch(*this);
+      cell_->pool()->unwatch(*this);
     }
     cell_->leave(this->inside());
   }
   void drop() noexcept override {
-    give_up(std::make_exception_ptr(ServiceStopped("service '" + cell_->name() + "' has no thread")));
+    this->give_up(std::make_exception_ptr(ServiceStopped("service '" + cell_->name() + "' is not up")));
     cell_->leave(this->inside());
-  }
-  void expire() noexcept override {
-    const bool had_no_slot = cell_->withdraw(*this);
-    if (patience_.for_slot_only && !had_no_slot) return;
-    const char* how = had_no_slot ? "had no free slot in time" : "did not answer in time";
-    if (this->fail(std::make_exception_ptr(ServiceTimeout("service '" + cell_->name() + "' " + how)))) {
-      cell_->count_timeout();
-    }
-  }
-  bool give_up(std::exception_ptr error) noexcept override {
-    cell_->pool().unwatch(*this);
-    return this->fail(std::move(error));
   }
 
  private:
@@ -107,7 +96,6 @@ class MethodCall final : public Call, public Settled<U> {
   }
 
   std::shared_ptr<ServiceCell<S>> cell_;
-  Patience patience_;
   Method method_;
   std::tuple<A...> arguments_;
 };

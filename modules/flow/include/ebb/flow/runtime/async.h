@@ -180,7 +180,7 @@ struct AsyncMap {
       return call(function, here.slot.context, lend<P, F>(*record));
     } else {
       auto task = std::make_shared<AsyncCall<U, F, T>>(function, record, flights.dropped);
-      loop.worker.run().pool().run(task);
+      if (!loop.worker.run().pool().run(task)) task->drop();
       return Future<U>(std::move(task), here.of->name);
     }
   }

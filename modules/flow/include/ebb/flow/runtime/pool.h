@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "ebb/base/clock.h"
 
@@ -26,7 +27,7 @@ class Task {
 
   /// On a thread of the pool's.
   virtual void run() noexcept = 0;
-  /// In place of run(), where the pool has no thread for it: it is closed, or the machine gives none.
+  /// In place of run(), where the pool is closed before.
   virtual void drop() noexcept = 0;
   /// The time for which it was watched has come.
   virtual void expire() noexcept = 0;
@@ -42,11 +43,14 @@ class Task {
 /// Any thread.
 class Pool : public std::enable_shared_from_this<Pool> {
  public:
-  explicit Pool(int most) : most_(most) {}
+  /// `around`: the pool of the run in which this one's pipeline is a service, or null.
+  explicit Pool(int most, std::shared_ptr<const Pool> around = nullptr)
+      : most_(most), around_(std::move(around)) {}
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  void run(std::shared_ptr<Task> task) noexcept;
+  /// False where it has no thread for it: it is closed, or the machine gives none.
+  [[nodiscard]] bool run(std::shared_ptr<Task> task) noexcept;
   /// Calls expire() at that time, unless unwatch() comes before it.
   void watch(const std::shared_ptr<Task>& task, BootTime deadline);
   void unwatch(Task& task) noexcept;
@@ -65,7 +69,8 @@ class Pool : public std::enable_shared_from_this<Pool> {
     Pool* pool_;
   };
 
-  /// While this thread runs code of a service of this pool's run: a method, or a hook.
+  /// While this thread runs code of a service of this pool's run: a method, a hook, or an operator of a
+  /// pipeline that is one.
   class Inside {
    public:
     explicit Inside(const Pool* pool) noexcept : before_(inside_) { inside_ = pool; }
@@ -76,7 +81,11 @@ class Pool : public std::enable_shared_from_this<Pool> {
    private:
     const Pool* before_;
   };
-  [[nodiscard]] bool inside() const noexcept { return inside_ == this; }
+  [[nodiscard]] bool inside() const noexcept {
+    const Pool* pool = inside_;
+    while (pool != nullptr && pool != this) pool = pool->around_.get();
+    return pool == this;
+  }
 
  private:
   struct Member {
@@ -90,6 +99,7 @@ class Pool : public std::enable_shared_from_this<Pool> {
   inline static thread_local const Pool* inside_ = nullptr;
 
   const int most_;
+  const std::shared_ptr<const Pool> around_;
   std::mutex mutex_;
   std::condition_variable work_, time_;
   std::deque<std::shared_ptr<Task>> tasks_;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ebb/flow/future.h"
+#include "ebb/flow/options.h"
 #include "ebb/flow/runtime/pool.h"
 #include "ebb/flow/runtime/worker.h"
 
@@ -75,9 +76,13 @@ class ServiceBase {
   virtual void cleanup() = 0;
   virtual void destroy() = 0;
 
-  /// Before everything else: where its calls run.
-  void join(std::shared_ptr<Pool> pool) noexcept { pool_ = std::move(pool); }
-  [[nodiscard]] Pool& pool() const noexcept { return *pool_; }
+  /// Before everything else: the run that it is a part of.
+  virtual void join(std::shared_ptr<Pool> pool, const SubmitOptions&) { pool_ = std::move(pool); }
+  [[nodiscard]] const std::shared_ptr<Pool>& pool() const noexcept { return pool_; }
+  /// Its stop() ends the calls that are in it, and need not wait for them.
+  [[nodiscard]] virtual bool ends_calls() const noexcept { return false; }
+  /// Where it is a pipeline, how that stands. Any thread.
+  [[nodiscard]] virtual std::shared_ptr<const PipelineReport> pipeline_report() const { return nullptr; }
   /// Calls are let in.
   void open() noexcept;
   /// No call from outside is let in any more; those that wait for a slot on their own thread throw, those
@@ -136,6 +141,7 @@ class ServiceBase {
   void enter(Worker* worker, bool inside);
   Entry try_enter(bool inside) noexcept;
   bool try_take_slot() noexcept;
+  void give_back(bool inside) noexcept;
   void wait_for_slot(Worker* worker, bool inside);
   void hand_out() noexcept;
   std::shared_ptr<Call> next_with_slot() noexcept;
@@ -156,21 +162,50 @@ class ServiceBase {
   bool threads_turn_ = false;
 };
 
+/// The limit of a call: of all of it, or of its wait for a slot.
+struct Patience {
+  std::optional<Duration> limit;
+  bool for_slot_only = false;
+};
+
 /// A call that does not run on its caller's thread: it waits for a slot, has one, gives it back.
 class Call : public Task, public std::enable_shared_from_this<Call> {
  public:
-  /// It has a slot now.
-  virtual void begin() noexcept = 0;
+  /// It has a slot now. False where it has no use for it: it was settled.
+  [[nodiscard]] virtual bool begin() noexcept = 0;
   /// It never gets a slot, or its time is over. False where it was settled before.
   virtual bool give_up(std::exception_ptr error) noexcept = 0;
 
- protected:
   [[nodiscard]] bool inside() const noexcept { return inside_; }
 
  private:
   friend class ServiceBase;
   bool inside_ = false;
   std::optional<std::list<std::shared_ptr<Call>>::iterator> queued_;  // under the service's mutex
+};
+
+/// The same with its result, of type U.
+template <typename U>
+class CallFor : public Call, public Settled<U> {
+ public:
+  CallFor(ServiceBase& service, Patience patience) : service_(&service), patience_(patience) {}
+
+  void expire() noexcept override {
+    const bool had_no_slot = service_->withdraw(*this);
+    if (patience_.for_slot_only && !had_no_slot) return;
+    const char* how = had_no_slot ? "had no free slot in time" : "did not answer in time";
+    if (this->fail(std::make_exception_ptr(ServiceTimeout("service '" + service_->name() + "' " + how)))) {
+      service_->count_timeout();
+    }
+  }
+  bool give_up(std::exception_ptr error) noexcept override {
+    service_->pool()->unwatch(*this);
+    return this->fail(std::move(error));
+  }
+
+ private:
+  ServiceBase* service_;  // which those that are derived from this keep
+  Patience patience_;
 };
 
 }  // namespace flow
