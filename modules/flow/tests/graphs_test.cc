@@ -18,8 +18,24 @@ using namespace testing;
 using std::uint64_t;
 
 enum class Op {
-  source, batches, map, filter, flat_map, fused, in_turn, unite, by_key, take,
-  comap, join, letters, ordered, async, service, cycle, process
+  source,
+  batches,
+  map,
+  filter,
+  flat_map,
+  fused,
+  in_turn,
+  unite,
+  by_key,
+  take,
+  comap,
+  join,
+  letters,
+  ordered,
+  async,
+  service,
+  cycle,
+  process
 };
 enum class OnThrow { never, skip, retry, fail };
 enum class End { completes, drain, stop, cancel };
@@ -131,14 +147,16 @@ Plan plan_of(uint64_t seed) {
   const bool may_fail = dice.one_in(8);
   const uint64_t operators = 1 + dice.below(7);
   for (uint64_t i = 0; i < operators; ++i) {
-    static constexpr Op kOps[] = {Op::map,   Op::map,    Op::map,     Op::filter,  Op::flat_map, Op::fused,
-                                  Op::in_turn, Op::unite, Op::by_key, Op::by_key,  Op::comap,    Op::join,
-                                  Op::letters, Op::ordered, Op::async, Op::service, Op::cycle,   Op::process};
+    static constexpr Op kOps[] = {Op::map,     Op::map,     Op::map,     Op::filter,  Op::flat_map,
+                                  Op::fused,   Op::in_turn, Op::unite,   Op::by_key,  Op::by_key,
+                                  Op::comap,   Op::join,    Op::letters, Op::ordered, Op::async,
+                                  Op::service, Op::cycle,   Op::process};
     Node node;
     node.op = dice.one_in(25) ? Op::take : kOps[dice.below(std::size(kOps))];
     node.number = dice.below(1000);
     node.inputs.push_back(dice.below(plan.nodes.size()));
-    if (node.op == Op::unite || node.op == Op::comap || node.op == Op::join) node.inputs.push_back(dice.below(plan.nodes.size()));
+    if (node.op == Op::unite || node.op == Op::comap || node.op == Op::join)
+      node.inputs.push_back(dice.below(plan.nodes.size()));
     if (node.op == Op::map) {
       node.on_throw = static_cast<OnThrow>(dice.below(may_fail ? 4 : 3));
     }
@@ -155,7 +173,8 @@ using Stream = DataStream<uint64_t>;
 template <typename Chain>
 auto in_replicas(Chain&& chain, int replicas) {
   using Named = DataStream<typename std::remove_cvref_t<Chain>::Record>;
-  return replicas == 0 ? Named(std::forward<Chain>(chain)) : Named(std::forward<Chain>(chain).parallelism(replicas));
+  return replicas == 0 ? Named(std::forward<Chain>(chain))
+                       : Named(std::forward<Chain>(chain).parallelism(replicas));
 }
 
 // What waits in a cycle: a record, and how often it still goes round.
@@ -168,7 +187,9 @@ Stream build_cycle(LocalEnvironment& env, const Node& node, const Stream& in) {
                          .map([](Turn turn) { return turn; });
   in_replicas(turns.filter([](const Turn& turn) { return turn.second > 0; }).map([](Turn turn) {
     return Turn(turn.first, turn.second - 1);
-  }), node.replicas).fill_future(again);
+  }),
+              node.replicas)
+      .fill_future(again);
   return turns.filter([](const Turn& turn) { return turn.second == 0; })
       .map([number = node.number](const Turn& turn) { return mapped(turn.first, number); });
 }
@@ -213,15 +234,17 @@ Stream build(LocalEnvironment& env, const Node& node, const std::vector<Stream>&
                          node.replicas);
     case Op::join: {
       const auto key = [number](const uint64_t& x) { return key_of(x, number); };
-      return in_replicas(in.filter(joins).key_by(key).join_all(
-                             streams[node.inputs[1]].filter(joins).key_by(key), pair_of),
-                         node.replicas);
+      return in_replicas(
+          in.filter(joins).key_by(key).join_all(streams[node.inputs[1]].filter(joins).key_by(key), pair_of),
+          node.replicas);
     }
     case Op::letters: {
       auto bad = env.dead_letters<uint64_t>("bad");
-      Stream good = in_replicas(
-          in.map(Mapper{.number = number, .on_throw = OnThrow::skip}).on_error(dead_letter(bad)), node.replicas);
-      return good.union_with(bad.map([](const DeadLetter<uint64_t>& letter) { return buried(letter.record); }));
+      Stream good =
+          in_replicas(in.map(Mapper{.number = number, .on_throw = OnThrow::skip}).on_error(dead_letter(bad)),
+                      node.replicas);
+      return good.union_with(
+          bad.map([](const DeadLetter<uint64_t>& letter) { return buried(letter.record); }));
     }
     case Op::ordered:
       return in.map([](uint64_t x) { return x; })
@@ -231,22 +254,26 @@ Stream build(LocalEnvironment& env, const Node& node, const std::vector<Stream>&
           .parallelism(std::max(node.replicas, 1))
           .ordered();
     case Op::async:
-      return in_replicas(in.async_map([number](const uint64_t& x) { return mapped(x, number); },
-                                      {.in_flight = static_cast<int>(number % 5 + 1), .ordered = number % 2 == 0}),
-                         node.replicas);
+      return in_replicas(
+          in.async_map([number](const uint64_t& x) { return mapped(x, number); },
+                       {.in_flight = static_cast<int>(number % 5 + 1), .ordered = number % 2 == 0}),
+          node.replicas);
     case Op::service: {
       const auto handle = env.register_service<Service>("service " + std::to_string(streams.size()));
       return in_replicas(
-          in.map([=](uint64_t x, Context& c) { return c.call(handle, &Service::map, x, number); }), node.replicas);
+          in.map([=](uint64_t x, Context& c) { return c.call(handle, &Service::map, x, number); }),
+          node.replicas);
     }
     case Op::cycle:
       return build_cycle(env, node, in);
     case Op::process:
-      return in_replicas(in.key_by([number](const uint64_t& x) { return key_of(x, number); })
-                             .process<uint64_t, uint64_t>([](const uint64_t& x, Keyed<uint64_t>& count, auto& emit) {
-                               if (++*count % 2 == 0) emit(x);
-                             }),
-                         node.replicas);
+      return in_replicas(
+          in.key_by([number](const uint64_t& x) {
+              return key_of(x, number);
+            }).process<uint64_t, uint64_t>([](const uint64_t& x, Keyed<uint64_t>& count, auto& emit) {
+            if (++*count % 2 == 0) emit(x);
+          }),
+          node.replicas);
     case Op::source:
     case Op::batches:
       break;

@@ -148,6 +148,20 @@ TEST(Limits, AStateThatGrowsPastItsLimitFailsThePipelineAndIsNamed) {
   }
 }
 
+TEST(Limits, CollectHoldsNoMoreThanItsLimit) {
+  LocalEnvironment env("collect");
+  auto all = env.from_source([] { return std::optional(std::string(1000, 'x')); }).collect({.limit = 64_KiB});
+  try {
+    (void)env.submit({.autostop = true});
+    FAIL() << "it did not fail";
+  } catch (const PipelineError& error) {
+    EXPECT_EQ(error.report().failed_at, "collect");
+    EXPECT_THAT(error.report().error, HasSubstr("limit"));
+  }
+  EXPECT_LT(all.get().size(), 65U);
+  EXPECT_GT(all.get().size(), 50U);
+}
+
 struct Person {
   int id;
   std::string name;

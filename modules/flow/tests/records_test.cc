@@ -60,23 +60,24 @@ TYPED_TEST(Records, GoThroughRingsKeysCyclesAndInlineStages) {
   LocalEnvironment env("records");
   auto again = env.from_future<std::pair<int, T>>();
   std::uint64_t wrong = 0;
-  auto keyed = env.from_source([n = 0]() mutable -> std::optional<T> {
-                    if (n == kCount) return std::nullopt;
-                    return made<T>(n++);
-                  })
-                   .map([](T record) { return record; })
-                   .parallelism(2)
-                   .filter([](const T&) { return true; })
-                   .map([n = 0](T record) mutable { return std::pair<int, T>(n++, std::move(record)); })
-                   .parallelism(1)
-                   .union_with(again)
-                   .key_by([](const std::pair<int, T>& p) { return p.first % 5; })
-                   .parallelism(2)
-                   .template process<std::pair<int, T>, int>([&](const std::pair<int, T>& p, Keyed<int>& seen, auto&) {
-                     ++*seen;
-                     if constexpr (requires { p.second.in_place(); }) wrong += p.second.in_place() ? 0 : 1;
-                   })
-                   .filter([](const std::pair<int, T>&) { return true; });
+  auto keyed =
+      env.from_source([n = 0]() mutable -> std::optional<T> {
+           if (n == kCount) return std::nullopt;
+           return made<T>(n++);
+         })
+          .map([](T record) { return record; })
+          .parallelism(2)
+          .filter([](const T&) { return true; })
+          .map([n = 0](T record) mutable { return std::pair<int, T>(n++, std::move(record)); })
+          .parallelism(1)
+          .union_with(again)
+          .key_by([](const std::pair<int, T>& p) { return p.first % 5; })
+          .parallelism(2)
+          .template process<std::pair<int, T>, int>([&](const std::pair<int, T>& p, Keyed<int>& seen, auto&) {
+            ++*seen;
+            if constexpr (requires { p.second.in_place(); }) wrong += p.second.in_place() ? 0 : 1;
+          })
+          .filter([](const std::pair<int, T>&) { return true; });
   std::move(keyed).fill_future(again);
   const PipelineReport report = run(env);
   EXPECT_EQ(op(report, "process").in, static_cast<std::uint64_t>(kCount));
@@ -139,47 +140,83 @@ const std::vector<Throws>& all_that_throw() {
   const auto by = [](const int& x) { return x % 3; };
   const auto nowhere = [](auto&&...) {};
   static const std::vector<Throws> all = {
-      {"source", [=](auto& env) { env.from_source([]() -> std::optional<int> { bang(); }).name("X").sink(nowhere); }},
+      {"source",
+       [=](auto& env) { env.from_source([]() -> std::optional<int> { bang(); }).name("X").sink(nowhere); }},
       {"map", [=](auto& env) { source(env).map(MapBomb{{"call"}}).name("X").sink(nowhere); }},
       {"map open", [=](auto& env) { source(env).map(MapBomb{{"open"}}).name("X").sink(nowhere); }},
       {"map commit", [=](auto& env) { source(env).map(MapBomb{{"commit"}}).name("X").sink(nowhere); }},
       {"map close", [=](auto& env) { source(env).map(MapBomb{{"close"}}).name("X").sink(nowhere); }},
-      {"parallel map", [=](auto& env) { source(env).map(MapBomb{{"call"}}).name("X").parallelism(3).sink(nowhere); }},
-      {"ordered", [=](auto& env) { source(env).map(MapBomb{{"call"}}).name("X").parallelism(2).ordered().sink(nowhere); }},
-      {"filter", [=](auto& env) { source(env).filter([](int) -> bool { bang(); }).name("X").sink(nowhere); }},
-      {"flat_map", [=](auto& env) { source(env).template flat_map<int>(FlatMapBomb{{"call"}}).name("X").sink(nowhere); }},
-      {"flat_map finish",
-       [=](auto& env) { source(env).template flat_map<int>(FlatMapBomb{{"finish"}}).name("X").sink(nowhere); }},
-      {"key_by", [=](auto& env) {
-         source(env).key_by([](const int&) -> int { bang(); }).name("X").reduce([](int a, int) { return a; }).sink(nowhere);
+      {"parallel map",
+       [=](auto& env) { source(env).map(MapBomb{{"call"}}).name("X").parallelism(3).sink(nowhere); }},
+      {"ordered",
+       [=](auto& env) {
+         source(env).map(MapBomb{{"call"}}).name("X").parallelism(2).ordered().sink(nowhere);
        }},
-      {"reduce", [=](auto& env) { source(env).key_by(by).reduce([](int, int) -> int { bang(); }).name("X").sink(nowhere); }},
-      {"fold", [=](auto& env) {
+      {"filter", [=](auto& env) { source(env).filter([](int) -> bool { bang(); }).name("X").sink(nowhere); }},
+      {"flat_map",
+       [=](auto& env) { source(env).template flat_map<int>(FlatMapBomb{{"call"}}).name("X").sink(nowhere); }},
+      {"flat_map finish",
+       [=](auto& env) {
+         source(env).template flat_map<int>(FlatMapBomb{{"finish"}}).name("X").sink(nowhere);
+       }},
+      {"key_by",
+       [=](auto& env) {
+         source(env)
+             .key_by([](const int&) -> int { bang(); })
+             .name("X")
+             .reduce([](int a, int) { return a; })
+             .sink(nowhere);
+       }},
+      {"reduce",
+       [=](auto& env) {
+         source(env).key_by(by).reduce([](int, int) -> int { bang(); }).name("X").sink(nowhere);
+       }},
+      {"fold",
+       [=](auto& env) {
          source(env).key_by(by).reduce(0, [](int, int) -> int { bang(); }).name("X").sink(nowhere);
        }},
-      {"running_reduce", [=](auto& env) {
+      {"running_reduce",
+       [=](auto& env) {
          source(env).key_by(by).running_reduce([](int, int) -> int { bang(); }).name("X").sink(nowhere);
        }},
-      {"process", [=](auto& env) {
-         source(env).key_by(by).process([](const int&, Keyed<int>&, Collector<int>&) { bang(); }).name("X").sink(nowhere);
+      {"process",
+       [=](auto& env) {
+         source(env)
+             .key_by(by)
+             .process([](const int&, Keyed<int>&, Collector<int>&) { bang(); })
+             .name("X")
+             .sink(nowhere);
        }},
-      {"join_all", [=](auto& env) {
-         source(env).key_by(by).join_all(source(env).key_by(by), [](int, int) -> int { bang(); }).name("X").sink(nowhere);
+      {"join_all",
+       [=](auto& env) {
+         source(env)
+             .key_by(by)
+             .join_all(source(env).key_by(by), [](int, int) -> int { bang(); })
+             .name("X")
+             .sink(nowhere);
        }},
-      {"comap", [=](auto& env) {
-         source(env).connect(source(env)).comap([](int x) { return x; }, [](int) -> int { bang(); }).name("X").sink(nowhere);
+      {"comap",
+       [=](auto& env) {
+         source(env)
+             .connect(source(env))
+             .comap([](int x) { return x; }, [](int) -> int { bang(); })
+             .name("X")
+             .sink(nowhere);
        }},
-      {"async_map", [=](auto& env) { source(env).async_map([](const int&) -> int { bang(); }).name("X").sink(nowhere); }},
+      {"async_map",
+       [=](auto& env) { source(env).async_map([](const int&) -> int { bang(); }).name("X").sink(nowhere); }},
       {"sink", [=](auto& env) { source(env).sink(SinkBomb{{"call"}}).name("X"); }},
       {"sink open", [=](auto& env) { source(env).sink(SinkBomb{{"open"}}).name("X"); }},
       {"sink finish", [=](auto& env) { source(env).sink(SinkBomb{{"finish"}}).name("X"); }},
       {"sink commit", [=](auto& env) { source(env).sink(SinkBomb{{"commit"}}).name("X"); }},
       {"sink close", [=](auto& env) { source(env).sink(SinkBomb{{"close"}}).name("X"); }},
-      {"a cycle", [=](auto& env) {
+      {"a cycle",
+       [=](auto& env) {
          auto again = env.template from_future<int>();
          source(env).union_with(again).map(MapBomb{{"call"}}).name("X").fill_future(again);
        }},
-      {"behind a named stream", [=](auto& env) {
+      {"behind a named stream",
+       [=](auto& env) {
          ebb::DataStream s = source(env).map([](int x) { return x; });
          s.sink(nowhere);
          s.map(MapBomb{{"call"}}).name("X").sink(nowhere);
@@ -220,7 +257,8 @@ TEST(Throws, ACopyOfARecordThatFailsIsCountedToo) {
     ~Fragile() = default;
   };
   LocalEnvironment env("copies");
-  env.from_source([n = 0]() mutable { return n < 1000 ? std::optional<Fragile>(std::in_place, n++) : std::nullopt; })
+  env.from_source(
+         [n = 0]() mutable { return n < 1000 ? std::optional<Fragile>(std::in_place, n++) : std::nullopt; })
       .broadcast()
       .parallelism(3)
       .map([](const Fragile& record) { return record.number; })

@@ -298,9 +298,9 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
     return std::move(*this).sink([](const Payload<T>& record) { std::cout << record << '\n'; });
   }
   /// What has arrived when the pipeline has ended.
-  Collected<Payload<T>> collect() && {
+  Collected<Payload<T>> collect(CollectOptions options = {}) && {
     Collected<Payload<T>> collected;
-    std::move(*this).sink(collected.sink()).name("collect");
+    std::move(*this).sink(collected.sink(options)).name("collect");
     return collected;
   }
 
@@ -372,7 +372,7 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
     return reuse().sink(std::move(arguments)...);
   }
   auto print() & { return reuse().print(); }
-  auto collect() & { return reuse().collect(); }
+  auto collect(CollectOptions options = {}) & { return reuse().collect(options); }
 
   // For the library.
 
@@ -504,7 +504,7 @@ class DataStream {
     return open().sink(std::move(arguments)...);
   }
   auto print() const { return open().print(); }
-  auto collect() const { return open().collect(); }
+  auto collect(CollectOptions options = {}) const { return open().collect(options); }
 
   // For the library.
   [[nodiscard]] std::shared_ptr<flow::Node<T>> share() const { return node_; }
