@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ebb/flow/connected.h"
+#include "ebb/flow/data_stream.h"
 #include "ebb/flow/environment.h"
 #include "ebb/flow/io/sinks.h"
 #include "ebb/flow/pipeline.h"

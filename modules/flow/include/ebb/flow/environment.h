@@ -12,13 +12,13 @@
 #include <utility>
 #include <vector>
 
+#include "ebb/flow/data_stream.h"
 #include "ebb/flow/io/csv.h"
 #include "ebb/flow/io/json.h"
 #include "ebb/flow/io/lines.h"
 #include "ebb/flow/options.h"
 #include "ebb/flow/pipeline.h"
 #include "ebb/flow/service.h"
-#include "ebb/flow/stream.h"
 
 namespace ebb {
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "ebb/flow/runtime/feedback_head.h"
 #include "ebb/flow/runtime/heads.h"
 #include "ebb/flow/runtime/side.h"
 
