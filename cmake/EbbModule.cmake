@@ -4,7 +4,8 @@
 #     PUBLIC base model            # modules that its headers include
 #     PRIVATE lifecycle            # modules that only its sources include
 #     LINK_PUBLIC Boost::headers   # libraries, likewise
-#     LINK_PRIVATE PkgConfig::sqlite3)
+#     LINK_PRIVATE PkgConfig::sqlite3
+#     INSTALL)                     # it, and so all that it uses, is part of the C++ package
 #
 # The folder of the module holds  include/ebb/<module>/*.h  src/*.cc  tests/*_test.cc : they are found by
 # themselves. Headers must compile alone (target all_verify_interface_header_sets). A module sees the headers
@@ -41,8 +42,22 @@ function(_ebb_use_test_headers test)
   target_precompile_headers(${test} REUSE_FROM ebb_test_headers)
 endfunction()
 
+# Makes MODULE part of the package. What it links through pkg-config is for EbbConfig.cmake to find again, and so must be
+# called there as pkg-config calls it.
+function(_ebb_install module)
+  set_property(GLOBAL APPEND PROPERTY EBB_MODULES ${module})
+  install(TARGETS ebb_${module} EXPORT EbbTargets
+          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library
+          FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)
+  foreach(library IN LISTS ARGN)
+    if(library MATCHES "^PkgConfig::(.+)$")
+      set_property(GLOBAL APPEND PROPERTY EBB_PKG_CONFIG_MODULES ${CMAKE_MATCH_1})
+    endif()
+  endforeach()
+endfunction()
+
 function(ebb_module module)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LAYER" "PUBLIC;PRIVATE;LINK_PUBLIC;LINK_PRIVATE;TEST_LINK;PRECOMPILE")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "INSTALL" "LAYER" "PUBLIC;PRIVATE;LINK_PUBLIC;LINK_PRIVATE;TEST_LINK;PRECOMPILE")
   if(arg_UNPARSED_ARGUMENTS OR NOT DEFINED arg_LAYER)
     message(FATAL_ERROR "ebb_module(${module}): a LAYER is required; unknown: ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -72,10 +87,14 @@ function(ebb_module module)
   set_target_properties(${target} PROPERTIES EBB_LAYER ${arg_LAYER} EXPORT_NAME ${module}
                                              VERIFY_INTERFACE_HEADER_SETS ON)
   target_sources(${target} ${scope} FILE_SET HEADERS BASE_DIRS include FILES ${headers})
+  target_compile_features(${target} ${scope} cxx_std_20)
   target_link_libraries(${target} ${scope} ${arg_LINK_PUBLIC})
   foreach(dependency IN LISTS arg_PUBLIC)
     target_link_libraries(${target} ${scope} ebb_${dependency})
   endforeach()
+  if(arg_INSTALL)
+    _ebb_install(${module} ${arg_LINK_PUBLIC} ${arg_LINK_PRIVATE})
+  endif()
 
   if(tests)
     add_executable(${module}_test ${tests})

@@ -96,21 +96,28 @@ class Learning(unittest.TestCase):
         self.assertLess(after[0, 5], before[0, 5])
 
     def test_one_epoch_learns_and_is_the_same_each_time(self):
-        with Server() as server:
-            runs = [run_train(f"reward_url={server.url}", "num_epochs=1") for _ in range(2)]
+        with Server() as server, tempfile.TemporaryDirectory() as folder:
+            runs = [run_train(f"reward_url={server.url}", "num_epochs=1", f"save={folder}/a/{i}") for i in range(2)]
+            saved = [{path.name: path.read_text() for path in pathlib.Path(folder, "a", str(i)).glob("*")} for i in range(2)]
         self.assertEqual([run.returncode for run in runs], [0, 0], runs[0].stderr)
+        self.assertEqual(saved[0], saved[1])
+        self.assertEqual(set(saved[0]), {"images.csv", "weights.txt"})
+        self.assertEqual(saved[0]["weights.txt"].split()[:3], ["64", "512", "10"])
+        self.assertEqual(len(saved[0]["weights.txt"].split()), 3 + 64 * 512 + 512 + 512 * 10 + 10)
+        self.assertEqual(saved[0]["images.csv"].count("\n"), 360)
         self.assertEqual(runs[0].stdout, runs[1].stdout)
         accuracy = float(runs[0].stdout.split("epoch 1/1 accuracy ")[1].split()[0])
         self.assertGreater(accuracy, 0.6)
 
     def test_sigterm_ends_it_with_its_loaders(self):
-        with Server() as server:
-            command = [sys.executable, str(HERE / "train.py"), f"reward_url={server.url}", "num_epochs=1000"]
+        with Server() as server, tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, str(HERE / "train.py"), f"reward_url={server.url}", "num_epochs=1000", f"save={folder}"]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
             while not process.stdout.readline().startswith("epoch 1/"):
                 pass
             process.terminate()
             rest, _ = process.communicate(timeout=20)  # the end of stdout: the loaders have let go of it too
+            self.assertEqual(list(pathlib.Path(folder).iterdir()), [])
         self.assertIn("SIGTERM: stopping", rest)
         self.assertEqual(process.returncode, -signal.SIGTERM)
         self.assertRaises(ProcessLookupError, os.killpg, process.pid, 0)

@@ -8,8 +8,8 @@ image it draws a group of actions, the reward server answers 1 or 0 for each, an
 earned more than the rest of its group (RLOO, the leave-one-out baseline). The true labels are never seen here, except
 to measure the accuracy on the test images.
 
-With status_port=PORT it tells how far it is: GET /api/v1/health on 127.0.0.1. SIGTERM ends it at once, without saving
-anything.
+With status_port=PORT it tells how far it is: GET /api/v1/health on 127.0.0.1. With save=FOLDER it leaves there, at its
+end, what classify.cc needs. SIGTERM ends it at once, without saving anything.
 """
 
 import difflib
@@ -17,6 +17,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import pathlib
 import signal
 import sys
 import threading
@@ -42,6 +43,7 @@ SETTINGS = {
     "num_workers": 2,  # processes that prepare the minibatches
     "seed": 1,
     "status_port": 0,  # 0: none
+    "save": "",  # the folder that the weights and the test images are written to; empty: none
 }
 
 
@@ -105,18 +107,18 @@ class Policy:
     def __init__(self, hidden: int, learning_rate: float, entropy: float, rng: np.random.Generator):
         self._rate = learning_rate
         self._entropy = entropy
-        self._weights = [
+        self.weights = [
             rng.normal(0, np.sqrt(2 / 64), (64, hidden)),
             np.zeros(hidden),
             rng.normal(0, np.sqrt(2 / hidden), (hidden, 10)),
             np.zeros(10),
         ]
-        self._mean = [np.zeros_like(w) for w in self._weights]
-        self._square = [np.zeros_like(w) for w in self._weights]
+        self._mean = [np.zeros_like(w) for w in self.weights]
+        self._square = [np.zeros_like(w) for w in self.weights]
         self._steps = 0
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        w1, b1, w2, b2 = self._weights
+        w1, b1, w2, b2 = self.weights
         self._hidden = np.maximum(images @ w1 + b1, 0)
         logits = self._hidden @ w2 + b2
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -132,10 +134,10 @@ class Policy:
         entropy = -(probabilities * logs).sum(axis=1, keepdims=True)
         slope -= self._entropy * actions.shape[1] * probabilities * (logs + entropy)
         slope /= actions.size
-        back = (slope @ self._weights[2].T) * (self._hidden > 0)
+        back = (slope @ self.weights[2].T) * (self._hidden > 0)
         gradients = [images.T @ back, back.sum(axis=0), self._hidden.T @ slope, slope.sum(axis=0)]
         self._steps += 1
-        for weight, mean, square, gradient in zip(self._weights, self._mean, self._square, gradients):
+        for weight, mean, square, gradient in zip(self.weights, self._mean, self._square, gradients):
             mean += 0.1 * (gradient - mean)
             square += 0.001 * (gradient**2 - square)
             scale = np.sqrt(square / (1 - 0.999**self._steps)) + 1e-8
@@ -199,6 +201,8 @@ def train(settings: dict) -> float:
     """Runs the whole training, printing a line for each epoch; returns the accuracy on the test images."""
     digits = data.load(settings["data_path"])
     client = RewardClient(settings["reward_url"])
+    if settings["save"]:  # what cannot be had is said before the work
+        pathlib.Path(settings["save"]).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(settings["seed"])
     policy = Policy(settings["hidden"], settings["learning_rate"], settings["entropy"], rng)
     per_epoch = max(1, PASSES * len(digits.train_images) // settings["batch_size"])
@@ -231,7 +235,23 @@ def train(settings: dict) -> float:
               f"reward {total / per_epoch:.3f}", flush=True)
     for loader in loaders:
         loader.join()
+    if settings["save"]:
+        save(pathlib.Path(settings["save"]), policy.weights, digits)
     return accuracy
+
+
+def save(folder: pathlib.Path, weights: list, digits: data.Digits):
+    """weights.txt: the sizes of the three layers, then each weight and bias, with spaces between them; images.csv: the
+    test images in the data set's own format. Each is whole or not there."""
+    with (folder / "images.csv.part").open("w") as file:
+        rows = np.column_stack([digits.test_images * 16, digits.test_labels])
+        np.savetxt(file, rows, fmt="%g", delimiter=",")
+    with (folder / "weights.txt.part").open("w") as file:
+        file.write(f"64 {len(weights[1])} 10\n")
+        for weight in weights:
+            np.savetxt(file, np.atleast_2d(weight), fmt="%.17g")
+    for name in ("images.csv", "weights.txt"):
+        (folder / f"{name}.part").replace(folder / name)
 
 
 def stop(_signal, _frame):

@@ -1,0 +1,236 @@
+"""The C++ package as its users have it: installed, moved, and found there by the examples, which are built outside of the
+tree, run, and compared with what plain Python makes of the same data."""
+
+import collections
+import contextlib
+import datetime
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ["EBB_BUILD_DIR"])
+COMPILER, FLAGS = os.environ["EBB_CXX"], os.environ["EBB_CXX_FLAGS"]  # of the build: what it sanitizes must fit
+VENV = ROOT / ".venv" / "bin" / "python"  # the digits' training needs numpy
+# A licence is what every Debian has to read.
+LICENCES = sorted({path.resolve() for path in pathlib.Path("/usr/share/common-licenses").iterdir()})
+
+
+def run(*command, status=0, cwd=None, env=None, timeout=300):
+    """(stdout, stderr) of a program that must end with this status."""
+    done = subprocess.run([str(word) for word in command], cwd=cwd, env={**os.environ, **(env or {})}, text=True,
+                          capture_output=True, timeout=timeout)
+    if done.returncode != status:
+        raise AssertionError(f"{shlex.join(str(word) for word in command)}: exit {done.returncode}, not {status}\n"
+                             f"{done.stdout}{done.stderr}")
+    return done.stdout, done.stderr
+
+
+def install(where):
+    """The package, staged as a packager does it, and then moved to where nobody expected it."""
+    run("cmake", "--install", BUILD, "--component", "library", "--prefix", "/opt/ebb",
+        env={"DESTDIR": str(where / "staged")})
+    (where / "staged" / "opt" / "ebb").rename(where / "moved")
+    return where / "moved"
+
+
+def build(source, folder, prefix):
+    # Where there is a compiler cache, a package that has not changed costs nothing a second time.
+    cache = {"CCACHE_BASEDIR": str(folder.parent), "CCACHE_NOHASHDIR": "1"}
+    launcher = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
+    run("cmake", "-G", "Ninja", "-S", source, "-B", folder, f"-DCMAKE_PREFIX_PATH={prefix}",
+        f"-DCMAKE_CXX_COMPILER={COMPILER}", f"-DCMAKE_CXX_FLAGS=-O1 -Wall -Wextra -Werror {FLAGS}", *launcher, env=cache)
+    run("cmake", "--build", folder, "-j", os.environ.get("EBB_JOBS", str(os.cpu_count())), env=cache)
+
+
+def table(printed):
+    """{operator: {column: number}} of the report that an example prints."""
+    lines = iter(printed.splitlines())
+    columns = next(line for line in lines if line.split()[:2] == ["operator", "kind"]).split()[2:]
+    rows = {}
+    for line in lines:
+        if not (row := re.fullmatch(r"  (\S+(?: \d+)?) +[a-z_]+((?: +\d+)+)", line)):
+            break
+        rows[row[1]] = dict(zip(columns, map(int, row[2].split())))
+    return rows
+
+
+def most(counts, top):
+    """As the examples show counts: the most frequent first, equal ones by name."""
+    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:top]
+
+
+def shown(printed):
+    """[(name, count)] of an example's lines `   123  name`."""
+    return [(row[2], int(row[1])) for row in re.finditer(r"^ +(\d+)  (\S.*)$", printed, re.M)]
+
+
+def section(printed, title):
+    """The indented lines under a title."""
+    return re.search(rf"^{re.escape(title)}:\n((?: .*\n)*)", printed, re.M)[1]
+
+
+def setUpModule():
+    """Everything is built once. It lies away from the tree, so that nothing is found there by chance."""
+    global FOLDER, PREFIX
+    FOLDER = pathlib.Path(unittest.enterModuleContext(tempfile.TemporaryDirectory(prefix="ebb-package-")))
+    PREFIX = install(FOLDER)
+    shutil.copytree(ROOT / "examples", FOLDER / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    build(FOLDER / "examples", FOLDER / "built", PREFIX)
+
+
+class Relocatable(unittest.TestCase):
+    def test_the_package_names_no_place_but_its_own(self):
+        texts = [path for path in PREFIX.rglob("*") if path.is_file() and path.suffix != ".a"]
+        self.assertIn("EbbConfig.cmake", {path.name for path in texts})
+        self.assertIn("flow.h", {path.name for path in texts})
+        for path in texts:
+            for place in (str(ROOT), str(BUILD), "/opt/ebb", str(FOLDER)):
+                self.assertNotIn(place, path.read_text(), path)
+
+    def configure(self, name, asked, prefix=None, status=0):
+        """What is said where a project asks find_package() so."""
+        (source := FOLDER / name).mkdir()
+        (source / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.23)\nproject(p LANGUAGES CXX)\n"
+                                               f"find_package(Ebb {asked})\n")
+        said = run("cmake", "-S", source, "-B", source / "b", f"-DCMAKE_PREFIX_PATH={prefix or PREFIX}", status=status)[1]
+        return " ".join(said.split())
+
+    def test_it_is_found_as_a_build_has_it_too(self):
+        self.configure("right", "0.1 REQUIRED COMPONENTS flow", prefix=BUILD)
+
+    def test_a_version_and_a_component_that_are_not_there_are_refused(self):
+        self.assertIn('compatible with requested version "9.0"', self.configure("version", "9.0 REQUIRED", status=1))
+        self.assertIn("no module nonesuch; it has base model lifecycle flow",
+                      self.configure("component", "REQUIRED COMPONENTS nonesuch", status=1))
+
+    def test_pkg_config_leads_there_too(self):
+        words = {"PKG_CONFIG_PATH": str(PREFIX / "lib" / "pkgconfig")}
+        flags = run("pkg-config", "--cflags", "ebb", env=words)[0].split()
+        self.assertIn("-std=c++20", flags)
+        self.assertEqual([(pathlib.Path(flag[2:]) / "ebb" / "flow.h").exists() for flag in flags if flag[:2] == "-I"], [True])
+        objects = list((FOLDER / "built").rglob("word_count.cc.o"))
+        program = FOLDER / "by_pkg_config"
+        run(COMPILER, *FLAGS.split(), *objects, "-o", program, *run("pkg-config", "--libs", "ebb", env=words)[0].split())
+        self.assertIn("different words", run(program)[0])
+
+
+class Examples(unittest.TestCase):
+    def example(self, name, *words):
+        """What the example prints, run twice, since nothing of the first time may be in the way of the second."""
+        program = FOLDER / "built" / name
+        first, second = (run(program, *words, cwd=FOLDER)[0] for _ in range(2))
+        self.assertEqual(*(re.sub(r"^pipeline .*\Z", "", out, flags=re.M | re.S) for out in (first, second)))
+        self.assertRegex(second, r"(?m)^pipeline \w+: completed")
+        return second
+
+    def refused(self, name, *words):
+        printed, said = run(FOLDER / "built" / name, *words, cwd=FOLDER, status=1)
+        self.assertNotIn("completed", printed)
+        return said
+
+    def test_word_count(self):
+        text = FOLDER / "licences.txt"
+        text.write_bytes(b"\n".join(path.read_bytes() for path in LICENCES))
+        words = collections.Counter(word.decode() for word in re.findall(rb"[a-z]+", text.read_bytes().lower()))
+        printed = self.example("word_count/word_count", text)
+        self.assertEqual(shown(printed), most(words, 20))
+        self.assertIn(f"\n{len(words)} different words\n", printed)
+        self.assertEqual(table(printed)["count"]["in"], words.total())
+        self.assertIn("cannot read /nonexistent", self.refused("word_count/word_count", "/nonexistent"))
+
+    def test_log_analysis(self):
+        """The log of this machine's own packages, or one made of what dpkg knows; with two lines that are none of it."""
+        log = pathlib.Path("/var/log/dpkg.log")
+        text = log.read_text() if log.exists() else "".join(
+            f"2026-01-02 03:{i // 60 % 60:02}:{i % 60:02} status installed {name} 1\n"
+            for i, name in enumerate(run("dpkg-query", "-W", "-f", "${binary:Package}\n")[0].split()))
+        lines = [line.split() for line in text.splitlines()]
+        self.assertGreater(len(lines), 100)
+        log = FOLDER / "dpkg.log"
+        log.write_text("no entry\n" + text + "2026-01-02 half\n")
+
+        def action(words):
+            return f"status {words[3]}" if words[2] == "status" else words[2]
+
+        def package(words):
+            return None if words[2] == "startup" else words[4 if words[2] == "status" else 3]
+
+        printed = self.example("log_analysis/log_analysis", log, 7)
+        self.assertEqual(shown(section(printed, "actions")), most(collections.Counter(map(action, lines)), 7))
+        packages = collections.Counter(filter(None, map(package, lines)))
+        self.assertEqual(shown(section(printed, "packages")), most(packages, 7))
+        hours = collections.Counter(int(words[1][:2]) for words in lines)
+        self.assertEqual(shown(section(printed, "by hour of the day")), [(str(hour), hours[hour]) for hour in sorted(hours)])
+        self.assertEqual(table(printed)["parse"]["skipped"], 2)
+        self.assertEqual(table(printed)["parse"]["processed"], len(lines))
+
+        times = [datetime.datetime.fromisoformat(" ".join(words[:2])) for words in lines]
+        gaps = [(int((times[i + 1] - times[i]).total_seconds()), f"{action(lines[i])} {package(lines[i]) or ''}")
+                for i in range(len(lines) - 1) if action(lines[i + 1]) != "startup"]
+        gaps.sort(key=lambda gap: -gap[0])
+        self.assertEqual(section(printed, "seconds that nothing was written after"),
+                         "".join(f"{seconds:8}  {entry}\n" for seconds, entry in gaps[:7]))
+        self.assertIn("cannot read /nonexistent", self.refused("log_analysis/log_analysis", "/nonexistent"))
+
+    def test_digits(self):
+        with reward_server() as url:
+            trained = run(VENV, "-B", ROOT / "examples/digits/train.py", f"reward_url={url}", "num_epochs=1", "hidden=64",
+                          f"save={FOLDER}/digits")[0]
+        accuracy = re.search(r"done: accuracy ([\d.]+)", trained)[1]
+        lines = (FOLDER / "digits/images.csv").read_text().splitlines()
+        images = [[int(number) for number in line.split(",")] for line in lines]
+        right = self.right_by_hand(images)
+        printed = self.example("digits/classify")
+        self.assertIn(f"\naccuracy {accuracy} on images", printed)
+        self.assertEqual({int(digit): (int(hits), int(of)) for digit, hits, of in
+                          re.findall(r"^(\d): +(\d+) of +(\d+)$", printed, re.M)}, right)
+        self.assertIn(f"the network has read {len(images)} images and is gone\n", printed)
+        self.assertIn(f"service network: stopped and cleaned, {len(images)} calls\n", printed)
+        self.assertEqual(table(printed)["classify"]["replicas"], 2)
+        self.assertIn("cannot read /nonexistent/images.csv; train.py", self.refused("digits/classify", "/nonexistent"))
+        (FOLDER / "digits/weights.txt").rename(FOLDER / "digits/weights")
+        self.assertIn("weights.txt; train.py", self.refused("digits/classify"))
+
+    def right_by_hand(self, images):
+        """{digit: (right, images)} of the network whose weights were saved."""
+        inputs, hidden, outputs, *numbers = (FOLDER / "digits/weights.txt").read_text().split()
+        inputs, hidden, outputs = int(inputs), int(hidden), int(outputs)
+        numbers = iter(map(float, numbers))
+
+        def layer(rows, columns):
+            weights = [[next(numbers) for _ in range(columns)] for _ in range(rows)]
+            return list(zip(*weights)), [next(numbers) for _ in range(columns)]
+
+        def through(values, columns, biases):
+            return [sum(a * b for a, b in zip(values, column)) + bias for column, bias in zip(columns, biases)]
+
+        first, second = layer(inputs, hidden), layer(hidden, outputs)
+        self.assertIsNone(next(numbers, None))
+        tally = collections.defaultdict(lambda: [0, 0])
+        for *pixels, label in images:
+            out = through([max(x, 0) for x in through([pixel / 16 for pixel in pixels], *first)], *second)
+            tally[label][0] += out.index(max(out)) == label
+            tally[label][1] += 1
+        return {digit: tuple(score) for digit, score in tally.items()}
+
+
+@contextlib.contextmanager
+def reward_server():
+    """The demo's, on a port of its own."""
+    server = subprocess.Popen([VENV, "-B", ROOT / "examples/digits/reward_server.py", "--port", "0"],
+                              stdout=subprocess.PIPE, text=True)
+    try:
+        yield server.stdout.readline().split()[-1]
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+
+
+if __name__ == "__main__":
+    unittest.main()
