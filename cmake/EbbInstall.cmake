@@ -5,6 +5,8 @@ include(CMakePackageConfigHelpers)
 set(folder "${CMAKE_INSTALL_LIBDIR}/cmake/Ebb")
 
 get_property(EBB_MODULES GLOBAL PROPERTY EBB_MODULES)
+list(TRANSFORM EBB_MODULES PREPEND ebb_ OUTPUT_VARIABLE libraries)
+add_custom_target(library DEPENDS ${libraries})
 get_property(EBB_PKG_CONFIG_MODULES GLOBAL PROPERTY EBB_PKG_CONFIG_MODULES)
 configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/EbbConfig.cmake.in" "${CMAKE_BINARY_DIR}/EbbConfig.cmake"
                               INSTALL_DESTINATION "${folder}" NO_SET_AND_CHECK_MACRO)

@@ -15,7 +15,6 @@
 #include <fstream>
 #include <iomanip>
 #include <iostream>
-#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -94,19 +93,11 @@ struct Score {
 };
 
 void classify(const std::string& folder) {
-  std::ifstream file(folder + "/images.csv");
-  if (!file)
-    throw std::runtime_error("cannot read " + folder + "/images.csv; train.py save=FOLDER writes it");
-
   ebb::LocalEnvironment env("digits");
   auto network =
       env.register_service<Network>(ebb::service("network").concurrency(2), folder + "/weights.txt");
   auto scores =
-      env.from_source([file = std::move(file)]() mutable -> std::optional<std::string> {
-           std::string line;
-           if (!std::getline(file, line)) return std::nullopt;
-           return line;
-         })
+      env.from_lines(folder + "/images.csv")
           .map(parse)
           .map([=](const Image& image, ebb::Context& c) {
             return std::pair(image.label, c.call(network, &Network::digit_of, image) == image.label);

@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <iomanip>
 #include <iostream>
 #include <iterator>
@@ -86,19 +85,8 @@ void show_most(const char* title, std::vector<std::pair<std::string, std::uint64
 }
 
 void analyse(const std::string& path, std::size_t top) {
-  std::ifstream file(path);
-  if (!file) throw std::runtime_error("cannot read " + path);
-
   ebb::LocalEnvironment env("log_analysis");
-  ebb::DataStream entries = env.from_source([file = std::move(file)]() mutable -> std::optional<std::string> {
-                                 std::string line;
-                                 if (!std::getline(file, line)) return std::nullopt;
-                                 return line;
-                               })
-                                .name("lines")
-                                .map(parse)
-                                .on_error(ebb::skip)
-                                .name("parse");
+  ebb::DataStream entries = env.from_lines(path).name("lines").map(parse).on_error(ebb::skip).name("parse");
   const auto count = [](std::uint64_t& so_far, const auto&) { ++so_far; };
   auto actions =
       entries.key_by([](const Entry& e) { return e.action; }).reduce(std::uint64_t{0}, count).collect();

@@ -12,11 +12,8 @@
 #include <cctype>
 #include <cstdint>
 #include <exception>
-#include <fstream>
 #include <iomanip>
 #include <iostream>
-#include <optional>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,16 +33,9 @@ void cut_into_words(const std::string& line, auto& emit) {
 }
 
 void count_words(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw std::runtime_error("cannot read " + path);
-
   ebb::LocalEnvironment env("word_count");
   auto counted =
-      env.from_source([file = std::move(file)]() mutable -> std::optional<std::string> {
-           std::string line;
-           if (!std::getline(file, line)) return std::nullopt;
-           return line;
-         })
+      env.from_lines(path)
           .name("lines")
           .flat_map<std::string>([](const std::string& line, auto& emit) { cut_into_words(line, emit); })
           .name("words")

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import textwrap
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -109,6 +110,16 @@ class Relocatable(unittest.TestCase):
         self.assertIn("no module nonesuch; it has base model lifecycle flow",
                       self.configure("component", "REQUIRED COMPONENTS nonesuch", status=1))
 
+    def test_the_program_that_the_docs_begin_with_builds_as_they_say(self):
+        page = (ROOT / "docs" / "pipelines.md").read_text()
+        program, project = (textwrap.dedent(re.search(rf"^    {re.escape(first)}.*\n(?:    .*\n|\n(?=    ))*", page, re.M)[0])
+                            for first in ("#include <ebb/flow.h>", "cmake_minimum_required"))
+        (folder := FOLDER / "squares").mkdir()
+        (folder / "squares.cc").write_text(program)
+        (folder / "CMakeLists.txt").write_text(project)
+        build(folder, folder / "b", PREFIX)
+        self.assertRegex(run(folder / "b" / "squares")[0], r"pipeline squares: completed[^~]*\n2 squares\n\Z")
+
     def test_pkg_config_leads_there_too(self):
         words = {"PKG_CONFIG_PATH": str(PREFIX / "lib" / "pkgconfig")}
         flags = run("pkg-config", "--cflags", "ebb", env=words)[0].split()
@@ -142,7 +153,7 @@ class Examples(unittest.TestCase):
         self.assertEqual(shown(printed), most(words, 20))
         self.assertIn(f"\n{len(words)} different words\n", printed)
         self.assertEqual(table(printed)["count"]["in"], words.total())
-        self.assertIn("cannot read /nonexistent", self.refused("word_count/word_count", "/nonexistent"))
+        self.assertIn("cannot open /nonexistent: No such file", self.refused("word_count/word_count", "/nonexistent"))
 
     def test_log_analysis(self):
         """The log of this machine's own packages, or one made of what dpkg knows; with two lines that are none of it."""
@@ -176,7 +187,7 @@ class Examples(unittest.TestCase):
         gaps.sort(key=lambda gap: -gap[0])
         self.assertEqual(section(printed, "seconds that nothing was written after"),
                          "".join(f"{seconds:8}  {entry}\n" for seconds, entry in gaps[:7]))
-        self.assertIn("cannot read /nonexistent", self.refused("log_analysis/log_analysis", "/nonexistent"))
+        self.assertIn("cannot open /nonexistent: No such file", self.refused("log_analysis/log_analysis", "/nonexistent"))
 
     def test_digits(self):
         with reward_server() as url:
@@ -193,9 +204,9 @@ class Examples(unittest.TestCase):
         self.assertIn(f"the network has read {len(images)} images and is gone\n", printed)
         self.assertIn(f"service network: stopped and cleaned, {len(images)} calls\n", printed)
         self.assertEqual(table(printed)["classify"]["replicas"], 2)
-        self.assertIn("cannot read /nonexistent/images.csv; train.py", self.refused("digits/classify", "/nonexistent"))
-        (FOLDER / "digits/weights.txt").rename(FOLDER / "digits/weights")
-        self.assertIn("weights.txt; train.py", self.refused("digits/classify"))
+        self.assertIn("cannot read /nonexistent/weights.txt; train.py", self.refused("digits/classify", "/nonexistent"))
+        (FOLDER / "digits/images.csv").unlink()
+        self.assertIn("cannot open digits/images.csv: No such file", self.refused("digits/classify"))
 
     def right_by_hand(self, images):
         """{digit: (right, images)} of the network whose weights were saved."""
