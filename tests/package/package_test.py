@@ -3,6 +3,7 @@ tree, run, and compared with what plain Python makes of the same data."""
 
 import collections
 import contextlib
+import csv
 import datetime
 import os
 import pathlib
@@ -55,7 +56,7 @@ def table(printed):
     columns = next(line for line in lines if line.split()[:2] == ["operator", "kind"]).split()[2:]
     rows = {}
     for line in lines:
-        if not (row := re.fullmatch(r"  (\S+(?: \d+)?) +[a-z_]+((?: +\d+)+)", line)):
+        if not (row := re.fullmatch(r"  (\S+(?: \S+)?) +[a-z_]+((?: +\d+)+)", line)):
             break
         rows[row[1]] = dict(zip(columns, map(int, row[2].split())))
     return rows
@@ -229,6 +230,70 @@ class Examples(unittest.TestCase):
             tally[label][0] += out.index(max(out)) == label
             tally[label][1] += 1
         return {digit: tuple(score) for digit, score in tally.items()}
+
+
+    def test_join_csv(self):
+        """What dpkg knows, as CSV; with a package of unknown size, one of unknown source, and a source of no package."""
+        listed = run("dpkg-query", "-W", "-f", r"${Package}\t${source:Package}\t${Installed-Size}\t${Maintainer}\n")[0]
+        rows = [line.split("\t") for line in listed.splitlines() if all(line.split("\t"))]
+        self.assertGreater(len(rows), 50)
+        maintainers = {source: maintainer for _, source, _, maintainer in rows}
+        maintainers["nobody-uses-it"] = 'A "quoted" name, with a comma'
+        maintainers[rows[0][1]] = 'Another "quoted" name,\nof two lines'
+        with (FOLDER / "packages.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("package", "source", "kib"), *(row[:3] for row in rows),
+                                        ("unknown-size", rows[0][1], ""), ("unknown-source", "nonesuch", "1")])
+        with (FOLDER / "sources.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("source", "maintainer"), *maintainers.items()])
+        totals = collections.Counter()
+        for _, source, kib, _ in rows:
+            totals[maintainers[source]] += int(kib)
+
+        printed = self.example("join_csv/join_csv")
+        self.assertEqual(shown(printed.replace(",\n", ", ")),
+                         [(name.replace("\n", " "), kib) for name, kib in most(totals, 10)])
+        with (FOLDER / "maintainers.csv").open(newline="") as file:
+            header, *written = csv.reader(file)
+        self.assertEqual(header, ["maintainer", "kib"])
+        self.assertEqual({name: int(kib) for name, kib in written}, dict(totals))
+        self.assertEqual(table(printed)["join_all"]["emitted"], len(rows))
+        self.assertEqual(table(printed)["join_all"]["skipped"], 1)
+        (FOLDER / "maintainers.csv").unlink()
+        self.assertIn("cannot open /nonexistent: No such file", self.refused("join_csv/join_csv", "packages.csv", "/nonexistent"))
+        self.assertFalse((FOLDER / "maintainers.csv").exists())
+
+    def test_pagerank(self):
+        """Of this machine's packages; compared with a plain iteration over all of them."""
+        needs = collections.defaultdict(set)
+        for line in pathlib.Path("/var/lib/dpkg/status").read_text().splitlines():
+            if field := re.match(r"(Package|Depends|Pre-Depends): (.*)", line):
+                if field[1] == "Package":
+                    package = field[2]
+                    needs[package] |= set()
+                else:
+                    needs[package] |= {re.split("[ :|]", one.strip())[0] for one in field[2].split(",")}
+        needs = {package: names & needs.keys() for package, names in needs.items()}
+        worth = dict.fromkeys(needs, 1.0)
+        for _ in range(200):
+            handed = collections.Counter()
+            for package, names in needs.items():
+                for other in names:
+                    handed[other] += 0.85 * worth[package] / len(names)
+            worth = {package: 0.15 + handed[package] for package in needs}
+        best = sorted(worth.values(), reverse=True)
+
+        for _ in range(2):
+            printed = run(FOLDER / "built/pagerank/pagerank", "/var/lib/dpkg/status", 12)[0]
+            ranked = [(row[2], float(row[1])) for row in re.finditer(r"^ +(\d+\.\d{4})  (\S+)$", printed, re.M)]
+            self.assertEqual(len(ranked), min(12, len(needs)))
+            for place, (package, shown_worth) in enumerate(ranked):
+                self.assertAlmostEqual(shown_worth, worth[package], delta=0.001)
+                self.assertAlmostEqual(shown_worth, best[place], delta=0.001)
+            self.assertIn(f"\n{len(needs)} packages\n", printed)
+            rows = table(printed)
+            self.assertEqual(rows["messages"]["in"], rows["own"]["emitted"] + rows["again"]["emitted"])
+            self.assertGreater(rows["again"]["emitted"], len(needs))
+        self.assertIn("cannot read /nonexistent", self.refused("pagerank/pagerank", "/nonexistent"))
 
 
 @contextlib.contextmanager
