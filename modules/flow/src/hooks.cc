@@ -1,12 +1,11 @@
 #include "hooks.h"
 
-#include <pthread.h>
-
 #include <atomic>
 #include <thread>
 #include <utility>
 
 #include "ebb/flow/runtime/parker.h"
+#include "thread_name.h"
 
 namespace ebb::flow {
 
@@ -49,7 +48,7 @@ HookThread::~HookThread() {
 void HookThread::begin() {
   state_ = std::make_shared<State>();
   state_->thread = std::thread([state = state_] {
-    ::pthread_setname_np(::pthread_self(), "ebb-services");
+    name_thread("ebb-services");
     state->serve();
   });
 }

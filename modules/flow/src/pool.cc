@@ -1,11 +1,10 @@
 #include "ebb/flow/runtime/pool.h"
 
-#include <pthread.h>
-
 #include <utility>
 #include <vector>
 
 #include "ebb/flow/runtime/parker.h"
+#include "thread_name.h"
 
 namespace ebb::flow {
 namespace {
@@ -20,7 +19,7 @@ bool Pool::hire() noexcept {
     Member& member = members_.emplace_back();
     try {
       member.thread = std::thread([self = shared_from_this(), &member] {
-        ::pthread_setname_np(::pthread_self(), "ebb-calls");
+        name_thread("ebb-calls");
         this_threads_pool = self.get();
         self->work(member);
       });
@@ -74,7 +73,7 @@ void Pool::watch(const std::shared_ptr<Task>& task, BootTime deadline) {
   if (closed_) return;
   if (!timer_.joinable()) {
     timer_ = std::thread([this] {
-      ::pthread_setname_np(::pthread_self(), "ebb-deadlines");
+      name_thread("ebb-deadlines");
       keep_time();
     });
   }

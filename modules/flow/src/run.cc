@@ -1,8 +1,5 @@
 #include "run.h"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
@@ -12,6 +9,7 @@
 
 #include "ebb/flow/runtime/output.h"
 #include "report_of.h"
+#include "thread_name.h"
 
 namespace ebb::flow {
 namespace {
@@ -38,11 +36,6 @@ class Pace {
   std::chrono::steady_clock::time_point begun_;
 };
 
-void name_thread(const std::string& name) {
-  constexpr std::size_t kLongest = 15;  // the kernel's
-  ::pthread_setname_np(::pthread_self(), name.substr(0, kLongest).c_str());
-}
-
 WhenStuck policy_of(const SubmitOptions& options) {
   // Inside a job the keeper ends what an exit leaves.
   return options.when_stuck.value_or(std::getenv("EBB_JOB_ID") != nullptr ? WhenStuck::exit
@@ -58,7 +51,6 @@ struct Run::Thread {
   Stage* stage;
   Worker worker;
   std::unique_ptr<Replica> replica;
-  std::thread thread;
   std::atomic<bool> ended{false};
 };
 
@@ -151,7 +143,9 @@ void Run::connect() {
   for (const auto& stage : graph_->stages) {
     if (stage->is_inline) workers[stage.get()] = workers[stage->inputs.front()->producer()];
   }
-  for (const auto& edge : graph_->edges) edge->connect(workers[edge->producer()], workers[edge->consumer()]);
+  for (const auto& edge : graph_->edges) {
+    placement_->connect(*edge, workers[edge->producer()], workers[edge->consumer()]);
+  }
   for (const auto& edge : graph_->edges) {
     if (edge->into != nullptr) edge->into->enter(edge->ways_in());
     if (edge->is_feedback() && edge->within != nullptr) {
@@ -262,10 +256,8 @@ void Run::conduct() {
 void Run::start_operators() {
   for (const auto& thread : threads_) {
     // It keeps the run alive, in case that it must be left behind.
-    thread->thread = std::thread([self = shared_from_this(), raw = thread.get()] {
-      name_thread(raw->stage->operators.back()->name);
-      self->work(*raw);
-    });
+    placement_->start(thread->stage->operators.back()->name,
+                      [self = shared_from_this(), raw = thread.get()] { self->work(*raw); });
   }
 }
 
@@ -326,7 +318,7 @@ void Run::lead_operators() {
     if (stuck_at_ && now >= *stuck_at_) stuck_at_ = BootTime::max();
   }
   lock.unlock();
-  join_operators();
+  placement_->end();
 }
 
 // Under the mutex, which is let go meanwhile.
@@ -357,11 +349,7 @@ void Run::leave_behind() {
   for (const std::string& one : stuck()) names += (names.empty() ? "" : "; ") + one;
   state_.fail("the end", std::make_exception_ptr(std::runtime_error("did not end in time: " + names)));
   left_behind_ = true;
-  for (const auto& thread : threads_) thread->thread.detach();
-}
-
-void Run::join_operators() {
-  for (const auto& thread : threads_) thread->thread.join();
+  placement_->leave_behind();
 }
 
 // Without autostop the services stay up until somebody says that they may go.

@@ -13,6 +13,7 @@
 #include "ebb/flow/pipeline.h"
 #include "ebb/flow/report.h"
 #include "ebb/flow/runtime/graph.h"
+#include "ebb/flow/runtime/placement.h"
 #include "service_life.h"
 
 namespace ebb::flow {
@@ -58,7 +59,6 @@ class Run : public std::enable_shared_from_this<Run> {
   void lead_operators();
   void follow_request();
   void await_release();
-  void join_operators();
   void settle();
   [[nodiscard]] bool all_ended() const { return ended_ == threads_.size(); }
   [[nodiscard]] std::vector<std::string> stuck() const;
@@ -74,6 +74,7 @@ class Run : public std::enable_shared_from_this<Run> {
   const SubmitOptions options_;
   RunState state_;
   std::vector<std::unique_ptr<Thread>> threads_;
+  const std::unique_ptr<Placement> placement_ = std::make_unique<InProcess>();
   std::shared_ptr<Pool> around_, pool_;
   std::unique_ptr<ServiceLife> services_;
   std::thread conductor_;

@@ -65,10 +65,10 @@ TYPED_TEST(Records, GoThroughRingsKeysCyclesAndInlineStages) {
            if (n == kCount) return std::nullopt;
            return made<T>(n++);
          })
-          .map([](T record) { return record; })
+          .map([](T&& record) { return std::move(record); })
           .parallelism(2)
           .filter([](const T&) { return true; })
-          .map([n = 0](T record) mutable { return std::pair<int, T>(n++, std::move(record)); })
+          .map([n = 0](T&& record) mutable { return std::pair<int, T>(n++, std::move(record)); })
           .parallelism(1)
           .union_with(again)
           .key_by([](const std::pair<int, T>& p) { return p.first % 5; })
@@ -95,9 +95,9 @@ TYPED_TEST(Records, GoRoundAndComeOut) {
        return std::pair<int, T>(3, made<T>(n++));
      })
       .union_with(again)
-      .map([done](std::pair<int, T> p) {
+      .map([done](std::pair<int, T>&& p) {
         if (--p.first == 0) ++*done;
-        return p;
+        return std::move(p);
       })
       .filter([](const std::pair<int, T>& p) { return p.first > 0; })
       .fill_future(again);
