@@ -147,7 +147,7 @@ class RingHead {
         ring.pop(taken);
         few_ = taken < kMany;
         since_idle_ += taken;
-        if (inputs_[next_].edge->within != nullptr) worked_on_ = taken;
+        if (inputs_[next_].edge->within != nullptr) owed_ += taken;
         ++next_;
         return Replica::Step::worked;
       }
@@ -163,7 +163,7 @@ class RingHead {
   }
   /// All that came of the last step's records has been given on.
   void settle() noexcept {
-    if (worked_on_ != 0) cycle_->leave(std::exchange(worked_on_, 0));
+    if (owed_ != 0) cycle_->leave(std::exchange(owed_, 0));
   }
   /// In a cycle: takes and drops, where the operators take no more. What goes round is counted to its end,
   /// and who feeds it from outside hears that nothing is taken.
@@ -181,7 +181,7 @@ class RingHead {
       const std::size_t count = input.ring->front(input.ring->capacity()).size();
       input.ring->pop(count);
       input.edge->count_swallowed(input.consumer, count);
-      if (count != 0) cycle_->leave(count);
+      owed_ += count;
       any = any || count != 0;
       if (input.ring->ended()) {
         lose_input(at);
@@ -189,6 +189,7 @@ class RingHead {
         ++at;
       }
     }
+    settle();
     if (inputs_.empty()) return Replica::Step::ended;
     return any ? Replica::Step::worked : Replica::Step::idle;
   }
@@ -218,7 +219,7 @@ class RingHead {
       if (!records.empty()) {
         emit(std::move(records[0]));
         input.ring->pop(1);
-        if (input.edge->within != nullptr) ++worked_on_;
+        if (input.edge->within != nullptr) ++owed_;
         ++taken;
         next_ = (next_ + 1) % inputs_.size();
       } else if (input.ring->ended()) {
@@ -233,7 +234,7 @@ class RingHead {
   }
   // One that has ended, and whose records were all worked on.
   void lose_input(std::size_t at) noexcept {
-    if (Cycle* into = inputs_[at].edge->into; into != nullptr) into->leave(1);
+    if (inputs_[at].edge->into != nullptr) ++owed_;
     inputs_.erase(inputs_.begin() + static_cast<std::ptrdiff_t>(at));
   }
   // What goes round comes before what comes in, so that no more of it gathers than it must.
@@ -253,7 +254,9 @@ class RingHead {
   bool few_ = false;
   std::size_t since_idle_ = 0;  // records
   Cycle* cycle_ = nullptr;
-  std::size_t worked_on_ = 0;  // records of the cycle, in the last step
+  // By how much the cycle's count goes down once all of it is given on: records that went round, and edges
+  // from outside that have ended.
+  std::uint64_t owed_ = 0;
 };
 
 /// Is handed records by the stage before it.
