@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <barrier>
+#include <future>
 #include <memory>
 #include <set>
 #include <thread>
@@ -155,6 +156,15 @@ TEST(AsyncMap, InACycleHoldsItOpenUntilItsAnswersHaveCome) {
   auto large = out.filter([](const int& x) { return x >= 1000; }).collect();
   run(env);
   EXPECT_EQ(sorted(large.get()), (std::vector{1024, 1280, 1536}));
+}
+
+TEST(AsyncMap, AwaitsOtherLibrariesFuturesOnThePool) {
+  LocalEnvironment env("std::future");
+  auto out = env.from_collection(numbers(5))
+                 .async_map([](const int& x) { return std::async(std::launch::async, [x] { return 2 * x; }); })
+                 .collect();
+  run(env);
+  EXPECT_EQ(out.get(), doubled(5));
 }
 
 TEST(AsyncMap, MoveOnlyRecordsAreLent) {

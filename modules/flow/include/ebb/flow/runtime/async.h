@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <future>
 #include <memory>
 #include <optional>
 #include <type_traits>
@@ -28,21 +27,23 @@ struct AsyncOptions {
 
 namespace flow {
 
-/// What comes of a function's result in the end: of a Future or a std::future what it holds, else itself.
+/// What comes of a function's result in the end: of a Future, a std::future or another thing with get() and
+/// wait() what it holds, else itself.
 template <typename R>
 struct Awaited {
   using type = R;
+  static constexpr bool kIsCall = false;
+};
+template <typename R>
+  requires requires(R result) { result.wait(), result.get(); }
+struct Awaited<R> {
+  using type = std::remove_cvref_t<decltype(std::declval<R&>().get())>;
   static constexpr bool kIsCall = false;
 };
 template <typename U>
 struct Awaited<Future<U>> {
   using type = U;
   static constexpr bool kIsCall = true;  // it is under way without a thread of ours
-};
-template <typename U>
-struct Awaited<std::future<U>> {
-  using type = U;
-  static constexpr bool kIsCall = false;
 };
 
 /// A function that gives no Future, on a thread of the run's pool with one record.
@@ -55,7 +56,7 @@ class AsyncCall final : public Task, public Settled<U> {
   void run() noexcept override {
     if (dropped_->load()) return drop();
     try {
-      if constexpr (std::convertible_to<std::invoke_result_t<F&, const T&>, U>) {
+      if constexpr (std::same_as<std::remove_cvref_t<std::invoke_result_t<F&, const T&>>, U>) {
         this->succeed(std::invoke(*function_, *record_));
       } else {
         this->succeed(std::invoke(*function_, *record_).get());
