@@ -2,6 +2,7 @@
 
 #include "ebb/flow/environment.h"
 #include "run.h"
+#include "signals.h"
 
 namespace ebb {
 namespace {
@@ -86,6 +87,7 @@ Pipeline LocalEnvironment::submit(SubmitOptions options) {
   run->start();
   submitted_ = true;
   run_ = run;
+  if (stop_target_) stop_target_->set(run);
   Pipeline pipeline(std::move(run));
   if (autostop) static_cast<void>(static_cast<PipelineReport>(pipeline));
   return pipeline;

@@ -51,12 +51,12 @@ void InboxBase::end(const std::string& how) noexcept {
   for (const auto& ticket : open) ticket->end(unanswered(how));
 }
 
-void InboxBase::leave(TicketBase& ticket, bool inside) noexcept {
+void InboxBase::leave(TicketBase& ticket, const Call& call) noexcept {
   {
     const std::lock_guard lock(mutex_);
     open_.erase(&ticket);
   }
-  service_->leave(inside);
+  service_->leave(call);
 }
 
 // ---- the pipeline
@@ -74,6 +74,7 @@ void InnerPipeline::start(SubmitOptions of_outer, std::shared_ptr<Pool> around,
                           const std::shared_ptr<InboxBase>& inbox) {
   SubmitOptions options = std::move(of_outer);
   options.autostop = true;  // nobody waits in submit()
+  options.progress = false;
   options.on_report = [inbox](const PipelineReport& report) { inbox->end(end_of(report)); };
   // What hangs in it makes its stop() hang, with which the outer one deals.
   options.when_stuck = WhenStuck::wait;

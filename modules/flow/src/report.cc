@@ -24,13 +24,31 @@ std::string quoted(const std::string& text) {
   return out + '"';
 }
 
+void add_latency(json::object& object, const Latency& latency) {
+  const auto value = [&](double us) { return latency.samples == 0 ? json::value(nullptr) : json::value(us); };
+  object["p50_us"] = value(latency.p50_us);
+  object["p95_us"] = value(latency.p95_us);
+  object["p99_us"] = value(latency.p99_us);
+}
+
 json::object object_of(const OperatorReport& op) {
-  return {{"name", op.name},           {"kind", op.kind},
-          {"replicas", op.replicas},   {"in", op.in},
-          {"processed", op.processed}, {"filtered", op.filtered},
-          {"skipped", op.skipped},     {"dead_lettered", op.dead_lettered},
-          {"failed", op.failed},       {"late", op.late},
-          {"emitted", op.emitted}};
+  json::object object{{"name", op.name},
+                      {"kind", op.kind},
+                      {"replicas", op.replicas},
+                      {"in", op.in},
+                      {"processed", op.processed},
+                      {"filtered", op.filtered},
+                      {"skipped", op.skipped},
+                      {"dead_lettered", op.dead_lettered},
+                      {"failed", op.failed},
+                      {"late", op.late},
+                      {"emitted", op.emitted},
+                      {"per_s",
+                       {{"over_1_min", op.rates.over_1_min},
+                        {"over_5_min", op.rates.over_5_min},
+                        {"over_60_min", op.rates.over_60_min}}}};
+  add_latency(object, op.latency);
+  return object;
 }
 
 json::object object_of(const EdgeReport& edge) {
@@ -62,6 +80,7 @@ json::object object_of(const ServiceReport& service) {
                       {"cleanup_completed", service.cleanup_completed},
                       {"calls", service.calls},
                       {"timeouts", service.timeouts}};
+  add_latency(object, service.latency);
   object["error"] = service.error.empty() ? json::value(nullptr) : json::value(service.error);
   object["pipeline"] = service.pipeline ? json::parse(service.pipeline->json()) : json::value(nullptr);
   return object;

@@ -12,8 +12,9 @@ namespace {
 
 std::uint64_t get(const std::atomic<std::uint64_t>& count) { return count.load(std::memory_order_relaxed); }
 
-OperatorReport report_of(const Operator& op) {
+OperatorReport report_of(const Operator& op, BootTime now) {
   OperatorReport all;
+  Quantiles took;
   all.name = op.name;
   all.kind = op.kind;
   all.replicas = static_cast<int>(op.slots.size());
@@ -26,7 +27,15 @@ OperatorReport report_of(const Operator& op) {
     all.failed += get(slot->counts.failed);
     all.late += get(slot->counts.late);
     all.emitted += get(slot->counts.emitted);
+    const auto rate = [&](int minutes) {
+      return slot->counts.history.rate(now, get(slot->counts.in), std::chrono::minutes(minutes));
+    };
+    all.rates.over_1_min += rate(1);
+    all.rates.over_5_min += rate(5);
+    all.rates.over_60_min += rate(60);
+    took.add(slot->context.worker().latency());
   }
+  all.latency = latency_of(took);
   return all;
 }
 
@@ -103,8 +112,13 @@ std::string words(Doing doing, const std::string* what) {
 
 }  // namespace
 
-void report_graph(const Graph& graph, PipelineReport& report) {
-  for (const auto& op : graph.operators) report.operators.push_back(report_of(*op));
+Latency latency_of(const Quantiles& took) noexcept {
+  return {
+      .samples = took.samples(), .p50_us = took.at(0.5), .p95_us = took.at(0.95), .p99_us = took.at(0.99)};
+}
+
+void report_graph(const Graph& graph, BootTime now, PipelineReport& report) {
+  for (const auto& op : graph.operators) report.operators.push_back(report_of(*op, now));
   for (const auto& stage : graph.stages) {
     for (std::size_t i = 1; i < stage->operators.size(); ++i) {
       report.edges.push_back(report_of(*stage->operators[i - 1], *stage->operators[i]));

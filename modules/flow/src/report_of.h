@@ -10,8 +10,9 @@
 
 namespace ebb::flow {
 
-/// Operators and edges. At any time during a run, and after it.
-void report_graph(const Graph& graph, PipelineReport& report);
+[[nodiscard]] Latency latency_of(const Quantiles& took) noexcept;
+/// Operators and edges, as of `now`. At any time during a run, and after it.
+void report_graph(const Graph& graph, BootTime now, PipelineReport& report);
 void report_stages(const Graph& graph, const std::map<const Stage*, std::vector<const Worker*>>& workers,
                    PipelineReport& report);
 

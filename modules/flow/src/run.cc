@@ -15,13 +15,34 @@ namespace ebb::flow {
 namespace {
 
 // How many records a thread takes before it looks up: as many as take some tens of microseconds, so that a
-// cancel is heard soon and what runs behind it on the same thread is not kept waiting.
+// cancel is heard soon and what runs behind it on the same thread is not kept waiting. About once a
+// millisecond it is one record, which is timed.
 class Pace {
  public:
-  [[nodiscard]] std::size_t records() const noexcept { return records_; }
-  void begin() noexcept { begun_ = std::chrono::steady_clock::now(); }
+  using Clock = std::chrono::steady_clock;
+  explicit Pace(Worker& worker) : worker_(worker) {}
+
+  /// How many records the next batch may have.
+  std::size_t begin() {
+    begun_ = Clock::now();
+    if (begun_ >= note_at_) {
+      note_at_ = begun_ + History::kStep;
+      worker_.note_history();
+    }
+    single_ = records_ == 1 || begun_ >= sample_at_;
+    if (!single_) return records_;
+    held_ = worker_.held();
+    return 1;
+  }
+  /// It had some.
   void done() noexcept {
-    const auto took = std::chrono::steady_clock::now() - begun_;
+    const auto now = Clock::now();
+    if (single_) {
+      sample_at_ = now + kBetweenSamples;
+      worker_.end_sample(now, worker_.held() - held_);
+      if (records_ > 1) return;
+    }
+    const auto took = now - begun_;
     if (took > kLong) {
       records_ = std::max<std::size_t>(records_ / 2, 1);
     } else if (took < kLong / 4 && records_ < kMost) {
@@ -31,9 +52,13 @@ class Pace {
 
  private:
   static constexpr std::chrono::microseconds kLong{50};
+  static constexpr std::chrono::milliseconds kBetweenSamples{1};
   static constexpr std::size_t kMost = 1 << 16;
+  Worker& worker_;
   std::size_t records_ = 1;
-  std::chrono::steady_clock::time_point begun_;
+  bool single_ = false;
+  Duration held_{};
+  Clock::time_point begun_, note_at_, sample_at_;
 };
 
 WhenStuck policy_of(const SubmitOptions& options) {
@@ -117,11 +142,12 @@ void Run::start() {
   connect();
   services_ = std::make_unique<ServiceLife>(
       graph_->services, options_, [this](const std::string& what, bool starting) {
-        std::cerr << "ebb: pipeline '" << name_ << "' waits for " << what << '\n';
+        say("waits for " + what);
         // To set up may take long, and nobody has asked for an end.
         const std::lock_guard lock(mutex_);
         return policy_of(options_) != WhenStuck::wait && (!starting || request_ == Request::cancel);
       });
+  progress_ = ProgressThread::make(options_, [this] { return report(); });
   conductor_ = std::thread([this] {
     name_thread("ebb-conductor");
     conduct();
@@ -210,11 +236,10 @@ void Run::close(Thread& thread) {
 }
 
 void Run::loop(Thread& thread) {
-  Pace pace;
   Worker& worker = thread.worker;
+  Pace pace(worker);
   while (!state_.halted()) {
-    pace.begin();
-    const Replica::Step step = thread.replica->step(pace.records());
+    const Replica::Step step = thread.replica->step(pace.begin());
     if (step == Replica::Step::ended) return;
     if (step == Replica::Step::lull) {
       worker.parker().nap();
@@ -308,8 +333,7 @@ void Run::lead_operators() {
     if (all_ended()) break;
     if (bark_at_ && now >= *bark_at_) {
       bark_at_ = now + options_.watchdog;
-      for (const std::string& one : stuck())
-        std::cerr << "ebb: pipeline '" << name_ << "' waits for " << one << '\n';
+      for (const std::string& one : stuck()) say("waits for " + one);
     }
     if (stuck_at_ && now >= *stuck_at_ && policy_of(options_) != WhenStuck::wait) {
       leave_behind();
@@ -343,6 +367,13 @@ std::vector<std::string> Run::stuck() const {
   return all;
 }
 
+// The conductor.
+void Run::say(const std::string& what) const {
+  const std::string line = "ebb: pipeline '" + name_ + "' " + what;
+  if (progress_) return progress_->say(line);
+  std::cerr << line + '\n';
+}
+
 // Under the mutex.
 void Run::leave_behind() {
   std::string names;
@@ -373,16 +404,16 @@ void Run::settle() {
       outcome_ = followed_ == Request::stop ? Outcome::stopped : Outcome::completed;
     }
   }
+  progress_.reset();  // before anything else is written
   const PipelineReport last = report();
   if (options_.on_report) {
     try {
       options_.on_report(last);
     } catch (...) {
-      std::cerr << "ebb: on_report of pipeline '" << name_
-                << "': " << lifecycle::text_of(std::current_exception()) << '\n';
+      say("threw in on_report: " + lifecycle::text_of(std::current_exception()));
     }
   }
-  if (left_behind_ && policy_of(options_) == WhenStuck::exit) {
+  if ((left_behind_ || services_->left_behind()) && policy_of(options_) == WhenStuck::exit) {
     std::cerr << last << std::flush;
     std::_Exit(kStuckExit);
   }
@@ -421,13 +452,15 @@ Pipeline::Status Run::status() const {
 PipelineReport Run::report() const {
   PipelineReport report;
   report.name = name_;
+  BootTime now{};
   {
     const std::lock_guard lock(mutex_);
     report.ended = over_.has_value();
-    report.took = over_.value_or(BootClock::now()) - begun_;
+    now = over_.value_or(BootClock::now());
+    report.took = now - begun_;
     report.outcome = outcome_.value_or(Outcome::completed);
   }
-  report_graph(*graph_, report);
+  report_graph(*graph_, now, report);
   std::map<const Stage*, std::vector<const Worker*>> workers;
   for (const auto& thread : threads_) workers[thread->stage].push_back(&thread->worker);
   report_stages(*graph_, workers, report);

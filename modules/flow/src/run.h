@@ -14,6 +14,7 @@
 #include "ebb/flow/report.h"
 #include "ebb/flow/runtime/graph.h"
 #include "ebb/flow/runtime/placement.h"
+#include "progress.h"
 #include "service_life.h"
 
 namespace ebb::flow {
@@ -62,6 +63,7 @@ class Run : public std::enable_shared_from_this<Run> {
   void settle();
   [[nodiscard]] bool all_ended() const { return ended_ == threads_.size(); }
   [[nodiscard]] std::vector<std::string> stuck() const;
+  void say(const std::string& what) const;
   void leave_behind();
 
   // The threads of the operators.
@@ -77,6 +79,7 @@ class Run : public std::enable_shared_from_this<Run> {
   const std::unique_ptr<Placement> placement_ = std::make_unique<InProcess>();
   std::shared_ptr<Pool> around_, pool_;
   std::unique_ptr<ServiceLife> services_;
+  std::unique_ptr<ProgressThread> progress_;
   std::thread conductor_;
 
   mutable std::mutex mutex_;

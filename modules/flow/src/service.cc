@@ -46,11 +46,15 @@ bool ServiceBase::try_take_slot() noexcept {
 
 void ServiceBase::enter(Worker* worker, bool inside) {
   if (try_enter(inside) != Entry::entered) wait_for_slot(worker, inside);
-  calls_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void ServiceBase::give_back(bool inside) noexcept {
   state_.fetch_sub(kInSlot + (inside ? 0 : kFromOutside), std::memory_order_seq_cst);
+}
+
+void ServiceBase::leave(const Call& call) noexcept {
+  took_.add_shared(std::chrono::steady_clock::now() - call.begun_);
+  leave(call.inside());
 }
 
 void ServiceBase::leave(bool inside) noexcept {
@@ -63,6 +67,7 @@ void ServiceBase::leave(bool inside) noexcept {
 void ServiceBase::hand_out() noexcept {
   while (const std::shared_ptr<Call> call = next_with_slot()) {
     calls_.fetch_add(1, std::memory_order_relaxed);
+    call->begun_ = std::chrono::steady_clock::now();
     if (!call->begin()) give_back(call->inside());
   }
 }

@@ -1,5 +1,7 @@
 #include "service_life.h"
 
+#include "report_of.h"
+
 namespace ebb::flow {
 
 using lifecycle::text_of;
@@ -29,6 +31,7 @@ std::optional<std::exception_ptr> ServiceLife::call(const Life& life, const char
   while (!done) {
     if (stuck_(std::string(hook) + " of service '" + life.service->name() + "'", starting)) {
       thread_.abandon();
+      left_behind_ = true;
       return {};
     }
     done = thread_.wait_on(BootClock::now() + options_.watchdog);
@@ -79,7 +82,10 @@ bool ServiceLife::await(const Life& life, bool (ServiceBase::*calls)(BootTime)) 
   Duration limit = limit_of(life);
   while (!((*life.service).*calls)(BootClock::now() + limit)) {
     if (life.service->ends_calls()) return true;
-    if (stuck_("a call of service '" + life.service->name() + "'", false)) return false;
+    if (stuck_("a call of service '" + life.service->name() + "'", false)) {
+      left_behind_ = true;
+      return false;
+    }
     limit = options_.watchdog;
   }
   return true;
@@ -160,6 +166,9 @@ std::vector<ServiceReport> ServiceLife::reports() const {
   for (const Life& life : lives_) {
     all.push_back(life.report);
     all.back().calls = life.service->calls();
+    Quantiles took;
+    took.add(life.service->latency());
+    all.back().latency = latency_of(took);
     all.back().timeouts = life.service->timeouts();
     all.back().pipeline = life.service->pipeline_report();
   }

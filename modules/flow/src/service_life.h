@@ -34,6 +34,8 @@ class ServiceLife {
   [[nodiscard]] const std::vector<model::ReleaseRecord>& releases() const noexcept { return releases_; }
   /// The first hook that threw or hung at the end; empty where none did.
   [[nodiscard]] std::string trouble() const;
+  /// A hook or a call was left behind.
+  [[nodiscard]] bool left_behind() const noexcept { return left_behind_; }
 
  private:
   struct Life {
@@ -57,6 +59,7 @@ class ServiceLife {
   mutable std::mutex mutex_;  // of the reports
   std::vector<Life> lives_;
   std::vector<model::ReleaseRecord> releases_;
+  bool left_behind_ = false;  // the conductor's
 };
 
 }  // namespace ebb::flow

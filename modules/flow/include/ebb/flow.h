@@ -8,4 +8,5 @@
 #include "ebb/flow/pipeline.h"
 #include "ebb/flow/pipeline_service.h"
 #include "ebb/flow/policy.h"
+#include "ebb/flow/signals.h"
 #include "ebb/flow/stream.h"

@@ -28,6 +28,7 @@ class PipelineServiceHandle;
 namespace flow {
 
 class InnerPipeline;
+class StopTarget;
 
 /// Gives the records of a vector, one after the other.
 template <typename T>
@@ -191,6 +192,7 @@ class LocalEnvironment {
 
  private:
   friend class flow::InnerPipeline;
+  friend void stop_on_signals(LocalEnvironment& environment);
   void add_service(std::shared_ptr<flow::ServiceBase> service);
   template <typename F>
   auto from(F function) {
@@ -204,6 +206,7 @@ class LocalEnvironment {
   std::shared_ptr<flow::Graph> graph_;
   bool submitted_ = false;
   std::weak_ptr<flow::Run> run_;
+  std::shared_ptr<flow::StopTarget> stop_target_;
 };
 
 }  // namespace ebb

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <utility>
 
 #include "ebb/base/clock.h"
 #include "ebb/flow/report.h"
@@ -20,6 +22,20 @@ enum class WhenStuck {
   abandon,  ///< leaves the thread behind, with all that it uses; submit() or wait() answers. What it captured
             ///< by reference must outlive it
   exit,     ///< the report goes out, then the process ends at once with status 125
+};
+
+/// Whether somebody is told how far the pipeline is, about twice a second.
+struct Progress {
+  Progress() = default;
+  /// True: as a line on the standard error, which is rewritten in place and gone at the end; where that is no
+  /// terminal, as a line every `watchdog`. Unless it is said, on a terminal where EBB_PROGRESS=1 says so.
+  Progress(bool show) : shown(show) {}
+  /// By a call of this, on a thread of the pipeline.
+  template <std::invocable<const PipelineReport&> F>
+  Progress(F call) : callback(std::move(call)) {}
+
+  std::optional<bool> shown;
+  std::function<void(const PipelineReport&)> callback;
 };
 
 struct SubmitOptions {
@@ -40,6 +56,7 @@ struct SubmitOptions {
   std::uint64_t state_limit = 8_GiB;
   /// How many bytes may wait on a feedback edge; past it likewise.
   std::uint64_t feedback_limit = 256_MiB;
+  Progress progress = {};
   /// Called once with the report when the pipeline has ended, on a thread of the pipeline.
   std::function<void(const PipelineReport&)> on_report = {};
   /// Unless it is set: exit inside a job of Ebb's, where the keeper ends what is left; else wait.

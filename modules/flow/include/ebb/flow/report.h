@@ -22,6 +22,16 @@ enum class Outcome {
 };
 [[nodiscard]] const char* to_string(Outcome outcome) noexcept;
 
+/// How long sampled records, or calls, took: half of them no longer than `p50_us`, and so on.
+struct Latency {
+  std::uint64_t samples = 0;
+  double p50_us = 0, p95_us = 0, p99_us = 0;
+};
+/// Records in a second, on average over so many minutes or, where it is less, the time that it has run.
+struct Rates {
+  double over_1_min = 0, over_5_min = 0, over_60_min = 0;
+};
+
 /// One operator, all replicas together. in = processed + filtered + skipped + dead_lettered + failed + late.
 struct OperatorReport {
   std::string name;
@@ -35,6 +45,11 @@ struct OperatorReport {
   std::uint64_t failed = 0;
   std::uint64_t late = 0;
   std::uint64_t emitted = 0;  ///< from records and from finish()
+  Rates rates;
+  /// Of a record through the loop that the operator is a part of: from where it has been taken up to where
+  /// the last operator on the same thread is through with it or with what came of it, waits for services
+  /// included, those for room behind it not. About one record is timed in a millisecond.
+  Latency latency;
 };
 
 /// From one operator to the next. sent = received + all that were discarded.
@@ -71,8 +86,10 @@ struct ServiceReport {
   bool cleanup_called = false;
   bool cleanup_completed = false;
   std::uint64_t calls = 0;
-  std::uint64_t timeouts = 0;                                ///< calls that ended by ServiceTimeout
-  std::string error;                                         ///< what its constructor or a hook threw
+  std::uint64_t timeouts = 0;  ///< calls that ended by ServiceTimeout
+  Latency latency;    ///< from a call's slot to its return; one in sixteen of those on their caller's
+                      ///< thread is timed, all others are
+  std::string error;  ///< what its constructor or a hook threw
   std::shared_ptr<const PipelineReport> pipeline = nullptr;  ///< where it is one
 };
 

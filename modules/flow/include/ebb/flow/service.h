@@ -75,11 +75,11 @@ class MethodCall final : public CallFor<U> {
       }
       cell_->pool()->unwatch(*this);
     }
-    cell_->leave(this->inside());
+    cell_->leave(*this);
   }
   void drop() noexcept override {
     this->give_up(std::make_exception_ptr(ServiceStopped("service '" + cell_->name() + "' is not up")));
-    cell_->leave(this->inside());
+    cell_->leave(*this);
   }
 
  private:

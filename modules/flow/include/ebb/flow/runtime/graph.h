@@ -46,7 +46,9 @@ class SideBase {
 /// One replica of an operator: its counts, and what its function is told.
 struct Slot {
   Slot(Worker& worker, const Operator& op, int replica, int replicas)
-      : of(&op), context(worker, op, replica, replicas) {}
+      : of(&op), context(worker, op, replica, replicas) {
+    worker.enlist(counts);
+  }
 
   const Operator* of;
   Context context;

@@ -65,6 +65,7 @@ class SourceHead {
       std::span<Record> records;
       if (guarded(policy_, here, loop, none, [&] { records = source_.function.batch(limit); })) {
         more = !records.empty();
+        if (limit == 1) worker_->begin_sample();
       }
       while (hot.given < records.size() && !loop.stopped) emit(std::move(records[hot.given++]));
     } else {
@@ -79,6 +80,7 @@ class SourceHead {
         }
         more = record.has_value();
         if (more) {
+          if (limit == 1) worker_->begin_sample();
           ++hot.given;
           emit(std::move(*record));
         }
@@ -142,6 +144,7 @@ class RingHead {
       // No more than a part of it, so that its producer goes on while this part is worked on.
       const std::span<T> records = ring.front(std::min(limit, std::max<std::size_t>(ring.capacity() / 4, 1)));
       if (!records.empty()) {
+        if (limit == 1) loop.worker.begin_sample();
         std::size_t taken = 0;
         while (taken < records.size() && !loop.stopped) emit(std::move(records[taken++]));
         ring.pop(taken);

@@ -61,7 +61,7 @@ class InboxBase {
   /// The pipeline has ended, and how: whatever was not answered never will be, nor what still comes.
   void end(const std::string& how) noexcept;
   /// Once for each ticket, when it is over.
-  void leave(TicketBase& ticket, bool inside) noexcept;
+  void leave(TicketBase& ticket, const Call& call) noexcept;
   /// What a ticket says of which nothing is known.
   [[nodiscard]] std::exception_ptr unanswered(const std::string& why) const;
 
@@ -103,7 +103,7 @@ class Ticket final : public TicketBase {
   void leave() noexcept {
     const auto call = std::move(call_);
     inbox_->service().pool()->unwatch(*call);
-    inbox_->leave(*this, call->inside());
+    inbox_->leave(*this, *call);
   }
 
   std::shared_ptr<InboxBase> inbox_;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ebb/flow/runtime/history.h"
 #include "ebb/flow/runtime/ring.h"
 
 namespace ebb::flow {
@@ -19,6 +20,7 @@ struct Counts {
       late{0}, emitted{0};
   /// What the operator before it in the same chain emitted and this one never received.
   std::array<std::atomic<std::uint64_t>, kDiscards> discarded{};
+  History history;  ///< of `in`
 
   static void add(std::atomic<std::uint64_t>& count, std::uint64_t by) noexcept {
     count.store(count.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -11,7 +12,9 @@
 #include <vector>
 
 #include "ebb/flow/future.h"
+#include "ebb/flow/key.h"
 #include "ebb/flow/options.h"
+#include "ebb/flow/runtime/histogram.h"
 #include "ebb/flow/runtime/pool.h"
 #include "ebb/flow/runtime/worker.h"
 
@@ -102,10 +105,12 @@ class ServiceBase {
     Slot(ServiceBase& service, Worker* worker, bool inside)
         : service_(service), inside_(inside || (service.pool_ && service.pool_->inside())) {
       service.enter(worker, inside_);
+      if (service.next_is_timed()) begun_ = std::chrono::steady_clock::now();
       within_.emplace(service.pool_.get());
     }
     ~Slot() {
       within_.reset();
+      if (begun_) service_.took_.add_shared(std::chrono::steady_clock::now() - *begun_);
       service_.leave(inside_);
     }
     Slot(const Slot&) = delete;
@@ -114,6 +119,7 @@ class ServiceBase {
    private:
     ServiceBase& service_;
     bool inside_;
+    std::optional<std::chrono::steady_clock::time_point> begun_;
     std::optional<Pool::Inside> within_;
   };
 
@@ -121,11 +127,12 @@ class ServiceBase {
   /// many wait for a slot.
   void ask(const std::shared_ptr<Call>& call, bool inside, std::optional<Duration> limit);
   /// A call that was begun gives its slot back.
-  void leave(bool inside) noexcept;
+  void leave(const Call& call) noexcept;
   /// It does not wait for a slot any more; whether it did.
   bool withdraw(Call& call) noexcept;
   void count_timeout() noexcept { timeouts_.fetch_add(1, std::memory_order_relaxed); }
 
+  [[nodiscard]] const Histogram& latency() const noexcept { return took_; }
   [[nodiscard]] std::uint64_t calls() const noexcept { return calls_.load(std::memory_order_relaxed); }
   /// Calls that ended by ServiceTimeout.
   [[nodiscard]] std::uint64_t timeouts() const noexcept { return timeouts_.load(std::memory_order_relaxed); }
@@ -139,6 +146,9 @@ class ServiceBase {
 
   enum class Entry : std::uint8_t { entered, full, closed };
   void enter(Worker* worker, bool inside);
+  void leave(bool inside) noexcept;
+  // One in sixteen, in no pattern.
+  bool next_is_timed() noexcept { return (mix(calls_.fetch_add(1, std::memory_order_relaxed)) & 15) == 0; }
   Entry try_enter(bool inside) noexcept;
   bool try_take_slot() noexcept;
   void give_back(bool inside) noexcept;
@@ -155,6 +165,7 @@ class ServiceBase {
   std::atomic<Word> state_{kNoneFromOutside | kNoneFromInside};
   std::atomic<int> waiting_{0};  // threads and calls that wait for a slot, and the one that closes
   std::atomic<std::uint64_t> calls_{0}, timeouts_{0};
+  Histogram took_;
   std::mutex mutex_;
   std::vector<Parker*> waiters_;
   Parker* closer_ = nullptr;
@@ -181,6 +192,7 @@ class Call : public Task, public std::enable_shared_from_this<Call> {
  private:
   friend class ServiceBase;
   bool inside_ = false;
+  std::chrono::steady_clock::time_point begun_;                       // since when it has its slot
   std::optional<std::list<std::shared_ptr<Call>>::iterator> queued_;  // under the service's mutex
 };
 

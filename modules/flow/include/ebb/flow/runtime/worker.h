@@ -1,11 +1,15 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "ebb/base/clock.h"
+#include "ebb/flow/runtime/histogram.h"
 #include "ebb/flow/runtime/parker.h"
 #include "ebb/flow/runtime/run_state.h"
 
@@ -98,8 +102,25 @@ class Worker {
   }
   [[nodiscard]] Duration waited() const noexcept { return Duration(waited_.load(std::memory_order_relaxed)); }
   [[nodiscard]] Duration blocked() const noexcept {
-    return Duration(blocked_.load(std::memory_order_relaxed));
+    return Duration(blocked_.load(std::memory_order_relaxed)) + held();
   }
+  /// Of it, by rings without room.
+  [[nodiscard]] Duration held() const noexcept { return Duration(held_.load(std::memory_order_relaxed)); }
+
+  /// What its operators count; before the run.
+  void enlist(Counts& counts) { counts_.push_back(&counts); }
+  void note_history() {
+    const BootTime now = BootClock::now();
+    for (Counts* counts : counts_) counts->history.note(now, counts->in.load(std::memory_order_relaxed));
+  }
+  /// The record that is timed is there, and goes on its way through the loop now.
+  void begin_sample() noexcept { sample_ = std::chrono::steady_clock::now(); }
+  /// It has gone it; waits for room behind it do not count.
+  void end_sample(std::chrono::steady_clock::time_point now, Duration blocked) noexcept {
+    if (sample_) latency_.add(now - *sample_ - blocked);
+    sample_.reset();
+  }
+  [[nodiscard]] const Histogram& latency() const noexcept { return latency_; }
 
   /// The operator whose function runs now. A plain store for each record, which the compiler may drop between
   /// calls that it sees through, and must have made before any call that it does not, which is where a thread
@@ -115,7 +136,9 @@ class Worker {
       worker.set(doing);
     }
     ~Timed() {
-      auto& sum = doing_ == Doing::waiting ? worker_.waited_ : worker_.blocked_;
+      auto& sum = doing_ == Doing::waiting   ? worker_.waited_
+                  : doing_ == Doing::blocked ? worker_.held_
+                                             : worker_.blocked_;
       if (doing_ != Doing::opening) {
         sum.store(sum.load(std::memory_order_relaxed) + (BootClock::now() - begun_).count(),
                   std::memory_order_relaxed);
@@ -141,7 +164,10 @@ class Worker {
   std::atomic<int> consumers_{0};
   std::atomic<Doing> doing_{Doing::opening};
   std::atomic<const std::string*> waits_for_{nullptr};
-  std::atomic<Duration::rep> waited_{0}, blocked_{0}, begun_{0}, ended_{0};
+  std::vector<Counts*> counts_;
+  Histogram latency_;
+  std::optional<std::chrono::steady_clock::time_point> sample_;
+  std::atomic<Duration::rep> waited_{0}, blocked_{0}, held_{0}, begun_{0}, ended_{0};
 };
 
 }  // namespace ebb::flow
