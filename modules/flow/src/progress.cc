@@ -92,22 +92,22 @@ void ProgressThread::work() {
   while (!news_.wait_for(lock, period_, [this] { return ends_; })) {
     lock.unlock();
     const PipelineReport report = ask_();
+    if (style_ == Style::callback) call(report);
     lock.lock();
-    if (!ends_) tell(report);
+    if (!ends_ && style_ != Style::callback) tell(report);
+  }
+}
+
+void ProgressThread::call(const PipelineReport& report) {
+  try {
+    callback_(report);
+  } catch (...) {
+    say("ebb: progress of pipeline '" + report.name + "': " + lifecycle::text_of(std::current_exception()));
   }
 }
 
 // Under the mutex, for the sake of say().
 void ProgressThread::tell(const PipelineReport& report) {
-  if (style_ == Style::callback) {
-    try {
-      callback_(report);
-    } catch (...) {
-      std::cerr << "ebb: progress of pipeline '" << report.name
-                << "': " << lifecycle::text_of(std::current_exception()) << '\n';
-    }
-    return;
-  }
   const auto [in, out] = in_and_out(report);
   const double seconds = std::chrono::duration<double>(report.took - took_).count();
   std::string line =

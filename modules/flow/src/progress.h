@@ -32,6 +32,7 @@ class ProgressThread {
   enum class Style : std::uint8_t { callback, in_place, lines };
   ProgressThread(Style style, Duration period, const SubmitOptions& options, Ask ask);
   void work();
+  void call(const PipelineReport& report);
   void tell(const PipelineReport& report);
 
   const Style style_;

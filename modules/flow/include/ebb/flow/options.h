@@ -30,7 +30,7 @@ struct Progress {
   /// True: as a line on the standard error, which is rewritten in place and gone at the end; where that is no
   /// terminal, as a line every `watchdog`. Unless it is said, on a terminal where EBB_PROGRESS=1 says so.
   Progress(bool show) : shown(show) {}
-  /// By a call of this, on a thread of the pipeline.
+  /// By a call of this, on a thread of the pipeline; it must not wait for the pipeline's end.
   template <std::invocable<const PipelineReport&> F>
   Progress(F call) : callback(std::move(call)) {}
 
