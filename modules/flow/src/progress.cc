@@ -1,18 +1,17 @@
 #include "progress.h"
 
 #include <fmt/format.h>
-#include <pthread.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <iostream>
 #include <set>
 #include <string_view>
 
 #include "ebb/base/units.h"
 #include "ebb/lifecycle/blocking.h"
+#include "thread_name.h"
 
 namespace ebb::flow {
 namespace {
@@ -73,7 +72,7 @@ ProgressThread::ProgressThread(Style style, Duration period, const SubmitOptions
       callback_(options.progress.callback),
       ask_(std::move(ask)),
       thread_([this] {
-        ::pthread_setname_np(::pthread_self(), "ebb-progress");
+        name_thread("ebb-progress");
         work();
       }) {}
 

@@ -1,6 +1,5 @@
 #include "signals.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include "ebb/flow/environment.h"
 #include "ebb/flow/signals.h"
 #include "run.h"
+#include "thread_name.h"
 
 namespace ebb::flow {
 namespace {
@@ -85,7 +85,7 @@ class Listener {
     heard.store(0);
     ends_.store(false);
     thread_ = std::thread([this] {
-      ::pthread_setname_np(::pthread_self(), "ebb-signals");
+      name_thread("ebb-signals");
       listen();
     });
     for (std::size_t i = 0; i < std::size(kSignals); ++i) {

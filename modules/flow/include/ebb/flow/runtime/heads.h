@@ -220,6 +220,7 @@ class RingHead {
       const Input& input = inputs_[next_];
       const std::span<T> records = input.ring->front(1);
       if (!records.empty()) {
+        if (limit == 1) loop.worker.begin_sample();
         emit(std::move(records[0]));
         input.ring->pop(1);
         if (input.edge->within != nullptr) ++owed_;
