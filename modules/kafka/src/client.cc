@@ -8,8 +8,10 @@
 namespace ebb::flow {
 namespace {
 
-// How long one of librdkafka's calls blocks, which nothing can end from outside: an end is heard after it.
+// How long one of librdkafka's calls blocks, which nothing can end from outside: an end is heard after it. A
+// broker that is there but slow needs more than one that is not.
 constexpr Duration kSlice = std::chrono::milliseconds(100);
+constexpr Duration kLongestSlice = std::chrono::seconds(5);
 
 void no_log(const rd_kafka_t*, int, const char*, const char*) {}
 
@@ -86,12 +88,13 @@ Client::~Client() {
 
 rd_kafka_resp_err_t ask_until(Context& context, BootTime deadline, const std::function<bool()>& ending,
                               const std::function<rd_kafka_resp_err_t(int)>& ask) {
-  for (;;) {
+  for (Duration slice = kSlice;;) {
     const BootTime begun = BootClock::now();
-    const rd_kafka_resp_err_t error = ask(milliseconds(kSlice));
+    const rd_kafka_resp_err_t error = ask(milliseconds(slice));
     if (!is_passing(error)) return error;
     if (ending()) return RD_KAFKA_RESP_ERR__INTR;
     if (BootClock::now() >= deadline) return error;
+    if (error == RD_KAFKA_RESP_ERR__TIMED_OUT) slice = std::min(2 * slice, kLongestSlice);
     // An answer that came at once would come at once again.
     (void)context.worker().wait_until(std::min(deadline, begun + kSlice), Doing::opening, &context.name(),
                                       ending);

@@ -162,8 +162,7 @@ void KafkaReader::State::assign_all(const rd_kafka_metadata_t& metadata) {
   for (int i = 0; i < topic.partition_cnt; ++i) {
     const std::int32_t partition = topic.partitions[i].id;
     auto* added = rd_kafka_topic_partition_list_add(all.get(), options.topic.c_str(), partition);
-    added->offset = commits() ? RD_KAFKA_OFFSET_STORED
-                              : (options.from_beginning ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END);
+    added->offset = RD_KAFKA_OFFSET_INVALID;
     if (!options.until_end) continue;
     std::int64_t low = 0, high = 0;
     const rd_kafka_resp_err_t error = ask_until(*context, deadline, [&] { return is_ending(); }, [&](int ms) {
@@ -175,6 +174,21 @@ void KafkaReader::State::assign_all(const rd_kafka_metadata_t& metadata) {
                        std::to_string(partition) + ": " + rd_kafka_err2str(error));
     }
     if (high > low) ends[partition] = high;
+  }
+  if (commits()) {
+    // Asked for here, and not by the client when it begins: that one would not ask again for minutes where a
+    // broker answers that the group is another one's.
+    const rd_kafka_resp_err_t error = ask_until(
+        *context, deadline, [&] { return is_ending(); },
+        [&](int ms) { return rd_kafka_committed(client->get(), all.get(), ms); });
+    if (error == RD_KAFKA_RESP_ERR__INTR) return;
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      throw KafkaError("ebb: cannot find what Kafka group '" + options.group + "' has read: " + rd_kafka_err2str(error));
+    }
+  }
+  for (int i = 0; i < all->cnt; ++i) {
+    if (all->elems[i].offset >= 0) continue;
+    all->elems[i].offset = options.from_beginning ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
   }
   if (const auto error = rd_kafka_assign(client->get(), all.get()); error != RD_KAFKA_RESP_ERR_NO_ERROR) {
     throw KafkaError("ebb: cannot read Kafka topic '" + options.topic + "': " + rd_kafka_err2str(error));

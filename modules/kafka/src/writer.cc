@@ -1,5 +1,6 @@
 #include <array>
 #include <atomic>
+#include <thread>
 
 #include "client.h"
 #include "ebb/flow/runtime/worker.h"
@@ -33,12 +34,12 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 
 }  // namespace
 
-/// A producer, from open() to close(). Deliveries are reported on a thread of librdkafka's, so that one that
-/// fails is known at once, whether or not a record follows.
+/// A producer, from open() to close(). A thread of its own hears of deliveries, so that one that fails is known
+/// at once, whether or not a record follows.
 class KafkaWriter::State {
  public:
   State(const KafkaSink& options, Context& context)
-      : options_(options), context_(context), client_(RD_KAFKA_PRODUCER, with_events(conf_of(options))) {
+      : options_(options), context_(context), client_(RD_KAFKA_PRODUCER, with_callbacks(conf_of(options))) {
     if (!topic_metadata(context, client_.get(), options.brokers, options.topic, options.connect_timeout, last_)) {
       return;  // the pipeline is to end
     }
@@ -123,30 +124,29 @@ class KafkaWriter::State {
     throw KafkaError(what);
   }
 
-  Owned<rd_kafka_conf_t> with_events(Owned<rd_kafka_conf_t> conf) {
+  Owned<rd_kafka_conf_t> with_callbacks(Owned<rd_kafka_conf_t> conf) {
     rd_kafka_conf_set_opaque(conf.get(), this);
-    rd_kafka_conf_set_events(conf.get(), RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
-    rd_kafka_conf_set_background_event_cb(conf.get(), happened);
+    rd_kafka_conf_set_dr_msg_cb(conf.get(), delivered);
+    rd_kafka_conf_set_error_cb(conf.get(), complained);
     return conf;
   }
-
-  // On a thread of librdkafka's.
-  static void happened(rd_kafka_t* client, rd_kafka_event_t* raw, void* opaque) {
-    const Owned<rd_kafka_event_t> event(raw);
-    static_cast<State*>(opaque)->take(client, *event);
+  // Called where poll() is: on our thread below, and now and then on the operator's.
+  static void delivered(rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
+    State& self = *static_cast<State*>(opaque);
+    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) self.fail(rd_kafka_err2str(message->err));
+    self.queued_ -= static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(message->_private));
+    self.context_.worker().parker().wake();
   }
-  void take(rd_kafka_t* client, rd_kafka_event_t& event) {
-    if (rd_kafka_event_type(&event) == RD_KAFKA_EVENT_DR) {
-      while (const rd_kafka_message_t* message = rd_kafka_event_message_next(&event)) {
-        if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) fail(rd_kafka_message_errstr(message));
-        queued_ -= static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(message->_private));
-      }
-    } else if (rd_kafka_event_type(&event) == RD_KAFKA_EVENT_ERROR) {
-      last_.set(rd_kafka_event_error_string(&event));
-      std::array<char, 512> why{};
-      if (rd_kafka_fatal_error(client, why.data(), why.size()) != RD_KAFKA_RESP_ERR_NO_ERROR) fail(why.data());
-    }
-    context_.worker().parker().wake();
+  static void complained(rd_kafka_t* client, int, const char* reason, void* opaque) {
+    State& self = *static_cast<State*>(opaque);
+    self.last_.set(reason);
+    std::array<char, 512> why{};
+    if (rd_kafka_fatal_error(client, why.data(), why.size()) != RD_KAFKA_RESP_ERR_NO_ERROR) self.fail(why.data());
+    self.context_.worker().parker().wake();
+  }
+  void listen(const std::stop_token& stop) {
+    const std::stop_callback wakes(stop, [&] { rd_kafka_queue_yield(events_.get()); });
+    while (!stop.stop_requested()) (void)rd_kafka_poll(client_.get(), -1);
   }
   void fail(const char* why) {
     if (failed_.exchange(true)) return;
@@ -159,8 +159,10 @@ class KafkaWriter::State {
   LastError last_;
   std::atomic<std::int64_t> queued_{0};  // bytes that are not yet acknowledged
   std::atomic<bool> failed_{false};
-  Client client_;  // its thread uses what stands above
+  Client client_;  // its callbacks use what stands above
+  Owned<rd_kafka_queue_t> events_{rd_kafka_queue_get_main(client_.get())};
   Owned<rd_kafka_topic_t> topic_;
+  std::jthread listener_{[this](const std::stop_token& stop) { listen(stop); }};
 };
 
 KafkaWriter::KafkaWriter(KafkaSink options) : options_(std::make_shared<const KafkaSink>(std::move(options))) {

@@ -99,6 +99,22 @@ inline std::vector<std::string> read_all(const std::string& brokers, const std::
   std::sort(all.begin(), all.end());
   return all;
 }
+/// How many records of the topic the group has committed, all partitions together.
+inline std::int64_t committed(const std::string& brokers, const std::string& topic, int partitions,
+                              const std::string& group) {
+  rd_kafka_conf_t* conf = rd_kafka_conf_new();
+  rd_kafka_conf_set(conf, "bootstrap.servers", brokers.c_str(), nullptr, 0);
+  rd_kafka_conf_set(conf, "group.id", group.c_str(), nullptr, 0);
+  rd_kafka_t* client = rd_kafka_new(RD_KAFKA_CONSUMER, conf, nullptr, 0);
+  rd_kafka_topic_partition_list_t* list = rd_kafka_topic_partition_list_new(partitions);
+  rd_kafka_topic_partition_list_add_range(list, topic.c_str(), 0, partitions - 1);
+  EXPECT_EQ(rd_kafka_committed(client, list, 20'000), RD_KAFKA_RESP_ERR_NO_ERROR);
+  std::int64_t sum = 0;
+  for (int i = 0; i < list->cnt; ++i) sum += std::max<std::int64_t>(list->elems[i].offset, 0);
+  rd_kafka_topic_partition_list_destroy(list);
+  rd_kafka_destroy(client);
+  return sum;
+}
 inline std::vector<std::string> values(int first, int count) {
   std::vector<std::string> all;
   for (int i = first; i < first + count; ++i) all.push_back("v" + std::to_string(i));
