@@ -1,5 +1,5 @@
-// The Kafka source and sink against a real broker, at $EBB_BROKERS: what the cluster of the unit tests does not
-// have, which is groups that share a topic, compaction of nothing, and a disk. Run by tests/broker/run.
+// The Kafka source and sink against a real broker, at $EBB_BROKERS: what the cluster of the unit tests does
+// not have, which is groups that share a topic, compaction of nothing, and a disk. Run by tests/broker/run.
 #include <gmock/gmock.h>
 
 #include <cstdlib>

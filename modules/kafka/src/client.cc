@@ -44,7 +44,8 @@ bool is_passing(rd_kafka_resp_err_t error) {
 }  // namespace
 
 bool is_ending(Context& context) noexcept {
-  return context.worker().run().halted() || (context.worker().is_source() && context.worker().stop_requested());
+  return context.worker().run().halted() ||
+         (context.worker().is_source() && context.worker().stop_requested());
 }
 
 Owned<rd_kafka_conf_t> make_conf(const Settings& ours, Settings defaults, const Settings& theirs) {
@@ -60,7 +61,8 @@ Owned<rd_kafka_conf_t> make_conf(const Settings& ours, Settings defaults, const 
   rd_kafka_conf_set_log_cb(conf.get(), no_log);
   for (const auto& [name, value] : defaults) {
     std::array<char, 512> why{};
-    if (rd_kafka_conf_set(conf.get(), name.c_str(), value.c_str(), why.data(), why.size()) != RD_KAFKA_CONF_OK) {
+    if (rd_kafka_conf_set(conf.get(), name.c_str(), value.c_str(), why.data(), why.size()) !=
+        RD_KAFKA_CONF_OK) {
       throw std::invalid_argument("ebb: Kafka's setting '" + name + "': " + why.data());
     }
   }
@@ -108,21 +110,24 @@ Owned<const rd_kafka_metadata_t> topic_metadata(Context& context, rd_kafka_t* cl
   if (!handle) throw KafkaError("ebb: there can be no Kafka topic '" + topic + "'");
   Owned<const rd_kafka_metadata_t> metadata;
   bool answered = false;
-  const rd_kafka_resp_err_t error = ask_until(context, BootClock::now() + timeout, [&] { return is_ending(context); }, [&](int ms) {
-    (void)rd_kafka_poll(client, 0);  // for what it has to say of its connections
-    const rd_kafka_metadata_t* got = nullptr;
-    const rd_kafka_resp_err_t failed = rd_kafka_metadata(client, 0, handle.get(), &got, ms);
-    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) return failed;
-    answered = true;
-    metadata.reset(got);
-    return got->topic_cnt == 1 ? got->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-  });
+  const rd_kafka_resp_err_t error = ask_until(
+      context, BootClock::now() + timeout, [&] { return is_ending(context); },
+      [&](int ms) {
+        (void)rd_kafka_poll(client, 0);  // for what it has to say of its connections
+        const rd_kafka_metadata_t* got = nullptr;
+        const rd_kafka_resp_err_t failed = rd_kafka_metadata(client, 0, handle.get(), &got, ms);
+        if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) return failed;
+        answered = true;
+        metadata.reset(got);
+        return got->topic_cnt == 1 ? got->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+      });
   if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return metadata;
   if (error == RD_KAFKA_RESP_ERR__INTR) return nullptr;
   (void)rd_kafka_poll(client, 0);
   const std::string within = " within " + std::to_string(milliseconds(timeout)) + " ms";
   if (!answered) throw KafkaError("ebb: no Kafka broker at " + brokers + " answered" + within + last.text());
-  throw KafkaError("ebb: Kafka topic '" + topic + "' at " + brokers + ": " + rd_kafka_err2str(error) + within);
+  throw KafkaError("ebb: Kafka topic '" + topic + "' at " + brokers + ": " + rd_kafka_err2str(error) +
+                   within);
 }
 
 int milliseconds(Duration duration) noexcept {

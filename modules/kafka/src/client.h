@@ -43,7 +43,8 @@ using Settings = std::map<std::string, std::string>;
 
 /// librdkafka's settings: ours, which users may not change, defaults of ours, which they may, and theirs.
 /// Throws std::invalid_argument.
-[[nodiscard]] Owned<rd_kafka_conf_t> make_conf(const Settings& ours, Settings defaults, const Settings& theirs);
+[[nodiscard]] Owned<rd_kafka_conf_t> make_conf(const Settings& ours, Settings defaults,
+                                               const Settings& theirs);
 
 /// What librdkafka said last is wrong, for messages. Any thread.
 class LastError {

@@ -59,8 +59,8 @@ void read_headers(const rd_kafka_message_t& message, KafkaRecord& record) {
   std::size_t size = 0;
   for (std::size_t i = 0;
        rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; ++i) {
-    record.headers.emplace_back(name,
-                                value == nullptr ? std::string() : std::string(static_cast<const char*>(value), size));
+    record.headers.emplace_back(
+        name, value == nullptr ? std::string() : std::string(static_cast<const char*>(value), size));
   }
 }
 
@@ -121,9 +121,7 @@ void KafkaReader::State::failed(rd_kafka_t*, int, const char* reason, void* opaq
   static_cast<State*>(opaque)->last.set(reason);
 }
 // From a thread of librdkafka's.
-void KafkaReader::State::woken(rd_kafka_t*, void* opaque) {
-  static_cast<Worker*>(opaque)->parker().wake();
-}
+void KafkaReader::State::woken(rd_kafka_t*, void* opaque) { static_cast<Worker*>(opaque)->parker().wake(); }
 
 void KafkaReader::State::open() {
   rd_kafka_conf_set_opaque(conf.get(), this);
@@ -149,8 +147,10 @@ void KafkaReader::State::open() {
 void KafkaReader::State::subscribe() {
   const Owned<rd_kafka_topic_partition_list_t> topics(rd_kafka_topic_partition_list_new(1));
   rd_kafka_topic_partition_list_add(topics.get(), options.topic.c_str(), RD_KAFKA_PARTITION_UA);
-  if (const auto error = rd_kafka_subscribe(client->get(), topics.get()); error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    throw KafkaError("ebb: cannot subscribe to Kafka topic '" + options.topic + "': " + rd_kafka_err2str(error));
+  if (const auto error = rd_kafka_subscribe(client->get(), topics.get());
+      error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    throw KafkaError("ebb: cannot subscribe to Kafka topic '" + options.topic +
+                     "': " + rd_kafka_err2str(error));
   }
   subscribed = true;
 }
@@ -165,9 +165,12 @@ void KafkaReader::State::assign_all(const rd_kafka_metadata_t& metadata) {
     added->offset = RD_KAFKA_OFFSET_INVALID;
     if (!options.until_end) continue;
     std::int64_t low = 0, high = 0;
-    const rd_kafka_resp_err_t error = ask_until(*context, deadline, [&] { return is_ending(); }, [&](int ms) {
-      return rd_kafka_query_watermark_offsets(client->get(), options.topic.c_str(), partition, &low, &high, ms);
-    });
+    const rd_kafka_resp_err_t error = ask_until(
+        *context, deadline, [&] { return is_ending(); },
+        [&](int ms) {
+          return rd_kafka_query_watermark_offsets(client->get(), options.topic.c_str(), partition, &low,
+                                                  &high, ms);
+        });
     if (error == RD_KAFKA_RESP_ERR__INTR) return;
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
       throw KafkaError("ebb: cannot find the end of Kafka topic '" + options.topic + "', partition " +
@@ -183,7 +186,8 @@ void KafkaReader::State::assign_all(const rd_kafka_metadata_t& metadata) {
         [&](int ms) { return rd_kafka_committed(client->get(), all.get(), ms); });
     if (error == RD_KAFKA_RESP_ERR__INTR) return;
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      throw KafkaError("ebb: cannot find what Kafka group '" + options.group + "' has read: " + rd_kafka_err2str(error));
+      throw KafkaError("ebb: cannot find what Kafka group '" + options.group +
+                       "' has read: " + rd_kafka_err2str(error));
     }
   }
   for (int i = 0; i < all->cnt; ++i) {
@@ -209,7 +213,8 @@ void KafkaReader::State::rebalanced(rd_kafka_t* client, rd_kafka_resp_err_t what
   }
   // Another one reads on where the group has committed. What was not is read twice; committing it later would
   // take back what that one commits.
-  if (self.options.commit_every.count() > 0 && rd_kafka_assignment_lost(client) == 0 && !self.positions.empty()) {
+  if (self.options.commit_every.count() > 0 && rd_kafka_assignment_lost(client) == 0 &&
+      !self.positions.empty()) {
     (void)rd_kafka_commit(client, self.taken().get(), 1);
   }
   for (int i = 0; i < partitions->cnt; ++i) self.positions.erase(partitions->elems[i].partition);
@@ -233,7 +238,8 @@ std::optional<KafkaRecord> KafkaReader::State::next() {
     const Owned<rd_kafka_message_t> message(rd_kafka_consumer_poll(client->get(), 0));
     commit_at_times();
     if (!message) {
-      wait_for(queue.get(), options.commit_every.count() > 0 ? std::min(kLookUp, options.commit_every) : kLookUp,
+      wait_for(queue.get(),
+               options.commit_every.count() > 0 ? std::min(kLookUp, options.commit_every) : kLookUp,
                Doing::waiting);
       continue;
     }
@@ -274,12 +280,14 @@ void KafkaReader::State::check(const rd_kafka_message_t& message) const {
   if (!is_final(message.err)) return;
   std::array<char, 512> why{};
   std::string what = rd_kafka_message_errstr(&message);
-  if (rd_kafka_fatal_error(client->get(), why.data(), why.size()) != RD_KAFKA_RESP_ERR_NO_ERROR) what = why.data();
+  if (rd_kafka_fatal_error(client->get(), why.data(), why.size()) != RD_KAFKA_RESP_ERR_NO_ERROR)
+    what = why.data();
   throw KafkaError("ebb: Kafka topic '" + options.topic + "' at " + options.brokers + ": " + what);
 }
 
 Owned<rd_kafka_topic_partition_list_t> KafkaReader::State::taken() const {
-  Owned<rd_kafka_topic_partition_list_t> list(rd_kafka_topic_partition_list_new(static_cast<int>(positions.size())));
+  Owned<rd_kafka_topic_partition_list_t> list(
+      rd_kafka_topic_partition_list_new(static_cast<int>(positions.size())));
   for (const auto& [partition, offset] : positions) {
     rd_kafka_topic_partition_list_add(list.get(), options.topic.c_str(), partition)->offset = offset;
   }
@@ -299,18 +307,21 @@ void KafkaReader::State::commit_now() {
   const Owned<rd_kafka_queue_t> answers(rd_kafka_queue_new(client->get()));
   rd_kafka_queue_cb_event_enable(answers.get(), woken, &context->worker());
   const BootTime deadline = BootClock::now() + kCommitTimeout;
-  const rd_kafka_resp_err_t error = ask_until(*context, deadline, [&] { return context->worker().run().halted(); }, [&](int) {
-    const auto sent = rd_kafka_commit_queue(client->get(), taken().get(), answers.get(), nullptr, nullptr);
-    if (sent != RD_KAFKA_RESP_ERR_NO_ERROR) return sent;
-    (void)context->worker().wait_until(deadline, Doing::closing, &context->name(), [&] {
-      return rd_kafka_queue_length(answers.get()) > 0;
-    });
-    const Owned<rd_kafka_event_t> event(rd_kafka_queue_poll(answers.get(), 0));
-    return event ? rd_kafka_event_error(event.get()) : RD_KAFKA_RESP_ERR__TIMED_OUT;
-  });
+  const rd_kafka_resp_err_t error = ask_until(
+      *context, deadline, [&] { return context->worker().run().halted(); },
+      [&](int) {
+        const auto sent =
+            rd_kafka_commit_queue(client->get(), taken().get(), answers.get(), nullptr, nullptr);
+        if (sent != RD_KAFKA_RESP_ERR_NO_ERROR) return sent;
+        (void)context->worker().wait_until(deadline, Doing::closing, &context->name(),
+                                           [&] { return rd_kafka_queue_length(answers.get()) > 0; });
+        const Owned<rd_kafka_event_t> event(rd_kafka_queue_poll(answers.get(), 0));
+        return event ? rd_kafka_event_error(event.get()) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+      });
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
     throw KafkaError("ebb: Kafka group '" + options.group + "' at " + options.brokers +
-                     " did not take what was read, which will be read again: " + rd_kafka_err2str(error) + last.text());
+                     " did not take what was read, which will be read again: " + rd_kafka_err2str(error) +
+                     last.text());
   }
   positions.clear();
 }

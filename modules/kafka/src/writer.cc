@@ -34,13 +34,14 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 
 }  // namespace
 
-/// A producer, from open() to close(). A thread of its own hears of deliveries, so that one that fails is known
-/// at once, whether or not a record follows.
+/// A producer, from open() to close(). A thread of its own hears of deliveries, so that one that fails is
+/// known at once, whether or not a record follows.
 class KafkaWriter::State {
  public:
   State(const KafkaSink& options, Context& context)
       : options_(options), context_(context), client_(RD_KAFKA_PRODUCER, with_callbacks(conf_of(options))) {
-    if (!topic_metadata(context, client_.get(), options.brokers, options.topic, options.connect_timeout, last_)) {
+    if (!topic_metadata(context, client_.get(), options.brokers, options.topic, options.connect_timeout,
+                        last_)) {
       return;  // the pipeline is to end
     }
     topic_.reset(rd_kafka_topic_new(client_.get(), options.topic.c_str(), nullptr));
@@ -73,8 +74,8 @@ class KafkaWriter::State {
   /// Nothing more is sent, and what becomes of it is no matter.
   void purge() noexcept {
     failed_ = true;
-    (void)rd_kafka_purge(client_.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
-                                            RD_KAFKA_PURGE_F_NON_BLOCKING);
+    (void)rd_kafka_purge(client_.get(),
+                         RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
   }
 
  private:
@@ -86,7 +87,8 @@ class KafkaWriter::State {
       return failed_.load() || queued == 0 || queued + size <= most;
     };
     if (!has_room()) context_.worker().wait(Doing::blocked, &options_.topic, has_room);
-    if (!topic_ || failed_ || context_.worker().run().halted()) throw KafkaError("ebb: Kafka takes no more records");
+    if (!topic_ || failed_ || context_.worker().run().halted())
+      throw KafkaError("ebb: Kafka takes no more records");
     queued_ += size;
     std::array<rd_kafka_vu_t, 6> parts{};
     std::size_t count = 0;
@@ -118,9 +120,10 @@ class KafkaWriter::State {
       return;
     }
     queued_ -= size;
-    const std::string what =
-        "ebb: Kafka topic '" + options_.topic + "': a record was not taken: " + rd_kafka_error_string(error.get());
-    if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) throw std::runtime_error(what);
+    const std::string what = "ebb: Kafka topic '" + options_.topic +
+                             "': a record was not taken: " + rd_kafka_error_string(error.get());
+    if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+      throw std::runtime_error(what);
     throw KafkaError(what);
   }
 
@@ -141,7 +144,8 @@ class KafkaWriter::State {
     State& self = *static_cast<State*>(opaque);
     self.last_.set(reason);
     std::array<char, 512> why{};
-    if (rd_kafka_fatal_error(client, why.data(), why.size()) != RD_KAFKA_RESP_ERR_NO_ERROR) self.fail(why.data());
+    if (rd_kafka_fatal_error(client, why.data(), why.size()) != RD_KAFKA_RESP_ERR_NO_ERROR)
+      self.fail(why.data());
     self.context_.worker().parker().wake();
   }
   void listen(const std::stop_token& stop) {
@@ -165,7 +169,8 @@ class KafkaWriter::State {
   std::jthread listener_{[this](const std::stop_token& stop) { listen(stop); }};
 };
 
-KafkaWriter::KafkaWriter(KafkaSink options) : options_(std::make_shared<const KafkaSink>(std::move(options))) {
+KafkaWriter::KafkaWriter(KafkaSink options)
+    : options_(std::make_shared<const KafkaSink>(std::move(options))) {
   (void)conf_of(*options_);
 }
 KafkaWriter::KafkaWriter(const KafkaWriter& other) : options_(other.options_) {}

@@ -83,8 +83,9 @@ TEST(Kafka, OffsetsAreCommittedOnlyWhenTheSinksHaveCommitted) {
   };
   for (const bool on_a_thread_of_its_own : {false, true}) {
     LocalEnvironment env("fails");
-    auto records = env.from_kafka({.brokers = cluster.brokers(), .topic = "t", .group = "g", .until_end = true})
-                       .map([](const KafkaRecord& record) { return record.value; });
+    auto records =
+        env.from_kafka({.brokers = cluster.brokers(), .topic = "t", .group = "g", .until_end = true})
+            .map([](const KafkaRecord& record) { return record.value; });
     if (on_a_thread_of_its_own) {
       std::move(records).round_robin().sink(Refuses{});
     } else {
@@ -135,13 +136,19 @@ TEST(Kafka, ACancelCommitsNothingUnlessItWasTimeTo) {
   cluster.topic("t", 2);
   produce(cluster.brokers(), "t", 0, 10);
   LocalEnvironment env("cancelled");
-  env.from_kafka({.brokers = cluster.brokers(), .topic = "t", .group = "never"}).round_robin().sink([](const KafkaRecord&) {}).name("out");
+  env.from_kafka({.brokers = cluster.brokers(), .topic = "t", .group = "never"})
+      .round_robin()
+      .sink([](const KafkaRecord&) {})
+      .name("out");
   Pipeline pipeline = env.submit();
   await(pipeline, "out", 10);
   pipeline.cancel();
   EXPECT_EQ(committed(cluster.brokers(), "t", 2, "never"), 0);
   LocalEnvironment often("often");
-  often.from_kafka({.brokers = cluster.brokers(), .topic = "t", .group = "often", .commit_every = 10ms}).round_robin().sink([](const KafkaRecord&) {}).name("out");
+  often.from_kafka({.brokers = cluster.brokers(), .topic = "t", .group = "often", .commit_every = 10ms})
+      .round_robin()
+      .sink([](const KafkaRecord&) {})
+      .name("out");
   Pipeline second = often.submit();
   await(second, "out", 10);
   const BootTime deadline = BootClock::now() + 30s;
@@ -154,7 +161,8 @@ TEST(Kafka, ACancelCommitsNothingUnlessItWasTimeTo) {
 
 TEST(Kafka, NoBrokerFailsInTimeBeforeTheFirstRecord) {
   LocalEnvironment env("reads");
-  env.from_kafka({.brokers = "127.0.0.1:1", .topic = "t", .connect_timeout = 500ms}).sink([](const KafkaRecord&) {});
+  env.from_kafka({.brokers = "127.0.0.1:1", .topic = "t", .connect_timeout = 500ms})
+      .sink([](const KafkaRecord&) {});
   const BootTime begun = BootClock::now();
   EXPECT_THAT(failure(env).error, HasSubstr("ebb: no Kafka broker at 127.0.0.1:1 answered within 500 ms"));
   EXPECT_LT(BootClock::now() - begun, 10s);
@@ -172,8 +180,10 @@ TEST(Kafka, NoBrokerFailsInTimeBeforeTheFirstRecord) {
 
 TEST(Kafka, AStopIsHeardWhileNoBrokerAnswers) {
   LocalEnvironment env("reads");
-  env.from_kafka({.brokers = "127.0.0.1:1", .topic = "t", .connect_timeout = 5min}).sink([](const KafkaRecord&) {});
-  env.from_collection(std::vector<std::string>{"x"}).sink(to_kafka({.brokers = "127.0.0.1:1", .topic = "t", .connect_timeout = 5min}));
+  env.from_kafka({.brokers = "127.0.0.1:1", .topic = "t", .connect_timeout = 5min})
+      .sink([](const KafkaRecord&) {});
+  env.from_collection(std::vector<std::string>{"x"})
+      .sink(to_kafka({.brokers = "127.0.0.1:1", .topic = "t", .connect_timeout = 5min}));
   Pipeline pipeline = env.submit();
   const BootTime begun = BootClock::now();
   pipeline.cancel();
@@ -187,11 +197,15 @@ TEST(Kafka, ABrokerThatIsLostForAWhileIsFoundAgain) {
   cluster.topic("out", 2);
   produce(cluster.brokers(), "in", 0, 10);
   LocalEnvironment env("endless");
-  env.from_kafka({.brokers = cluster.brokers(), .topic = "in", .group = "g", .settings = {{"reconnect.backoff.max.ms", "200"}}})
+  env.from_kafka({.brokers = cluster.brokers(),
+                  .topic = "in",
+                  .group = "g",
+                  .settings = {{"reconnect.backoff.max.ms", "200"}}})
       .name("in")
       .map([](const KafkaRecord& record) { return record.value; })
       .round_robin()
-      .sink(to_kafka({.brokers = cluster.brokers(), .topic = "out", .settings = {{"reconnect.backoff.max.ms", "200"}}}))
+      .sink(to_kafka(
+          {.brokers = cluster.brokers(), .topic = "out", .settings = {{"reconnect.backoff.max.ms", "200"}}}))
       .name("out");
   Pipeline pipeline = env.submit();
   await(pipeline, "out", 10);
@@ -205,13 +219,19 @@ TEST(Kafka, ABrokerThatIsLostForAWhileIsFoundAgain) {
 }
 
 TEST(Kafka, ErrorsThatPassAreTriedAgain) {
-  constexpr std::int16_t kProduce = 0, kFetch = 1, kListOffsets = 2, kMetadata = 3, kOffsetCommit = 8, kOffsetFetch = 9;
+  constexpr std::int16_t kProduce = 0, kFetch = 1, kListOffsets = 2, kMetadata = 3, kOffsetCommit = 8,
+                         kOffsetFetch = 9;
   const std::vector<std::pair<std::int16_t, rd_kafka_resp_err_t>> cases{
-      {kProduce, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION}, {kProduce, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS},
-      {kFetch, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION},   {kFetch, RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT},
-      {kListOffsets, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE}, {kMetadata, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE},
-      {kOffsetCommit, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS}, {kOffsetFetch, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS},
-      {kOffsetFetch, RD_KAFKA_RESP_ERR_NOT_COORDINATOR},      {kOffsetCommit, RD_KAFKA_RESP_ERR_NOT_COORDINATOR},
+      {kProduce, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION},
+      {kProduce, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS},
+      {kFetch, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION},
+      {kFetch, RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT},
+      {kListOffsets, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE},
+      {kMetadata, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE},
+      {kOffsetCommit, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS},
+      {kOffsetFetch, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS},
+      {kOffsetFetch, RD_KAFKA_RESP_ERR_NOT_COORDINATOR},
+      {kOffsetCommit, RD_KAFKA_RESP_ERR_NOT_COORDINATOR},
       {kProduce, RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT}};
   for (const auto& [request, error] : cases) {
     SCOPED_TRACE(std::to_string(request) + ' ' + rd_kafka_err2name(error));
@@ -230,7 +250,10 @@ TEST(Kafka, ADeliveryThatFailsFailsThePipelineWhateverThePolicy) {
   cluster.topic("t", 1);
   rd_kafka_mock_push_request_errors(cluster.get(), 0, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
   LocalEnvironment env("writes");
-  env.from_collection(std::vector<std::string>{"a", "b"}).sink(to_kafka({.brokers = cluster.brokers(), .topic = "t"})).on_error(skip).name("out");
+  env.from_collection(std::vector<std::string>{"a", "b"})
+      .sink(to_kafka({.brokers = cluster.brokers(), .topic = "t"}))
+      .on_error(skip)
+      .name("out");
   const PipelineReport report = failure(env);
   EXPECT_EQ(report.failed_at, "out");
   EXPECT_THAT(report.error, HasSubstr("a record was not delivered: Broker: Topic authorization failed"));
@@ -282,15 +305,17 @@ TEST(Kafka, AFullQueueHoldsRecordsBackAndACancelEndsTheWait) {
   EXPECT_GT(report.stages.at(0).blocked, 200ms);
   EXPECT_EQ(read_all(cluster.brokers(), "t").size(), 30u);
   LocalEnvironment stuck("stuck");
-  stuck.from_source([n = 0, &cluster]() mutable -> std::optional<std::string> {
-         if (n++ == 0) cluster.down();
-         return std::string(400, 'x');
-       })
+  stuck
+      .from_source([n = 0, &cluster]() mutable -> std::optional<std::string> {
+        if (n++ == 0) cluster.down();
+        return std::string(400, 'x');
+      })
       .sink(to_kafka({.brokers = cluster.brokers(), .topic = "t", .queued_kib = 2}))
       .name("out");
   Pipeline pipeline = stuck.submit();
   const BootTime deadline = BootClock::now() + 30s;
-  while (pipeline.report().stages.empty() || pipeline.status() == Pipeline::Status::starting) ASSERT_LT(BootClock::now(), deadline);
+  while (pipeline.report().stages.empty() || pipeline.status() == Pipeline::Status::starting)
+    ASSERT_LT(BootClock::now(), deadline);
   const BootTime begun = BootClock::now();
   pipeline.cancel();
   EXPECT_EQ(pipeline.report().outcome, Outcome::cancelled);
@@ -315,9 +340,15 @@ TEST(Kafka, WhatCannotBeIsSaidAtOnce) {
   EXPECT_THAT(error_of("linger.ms", "soon"), HasSubstr("'linger.ms': Invalid value"));
   EXPECT_EQ(error_of("linger.ms", "1"), "no error");
   LocalEnvironment missing("missing");
-  missing.from_kafka({.brokers = cluster.brokers(), .topic = "t", .connect_timeout = 500ms, .settings = {{"allow.auto.create.topics", "false"}}}).sink([](const KafkaRecord&) {});
+  missing
+      .from_kafka({.brokers = cluster.brokers(),
+                   .topic = "t",
+                   .connect_timeout = 500ms,
+                   .settings = {{"allow.auto.create.topics", "false"}}})
+      .sink([](const KafkaRecord&) {});
   rd_kafka_mock_topic_set_error(cluster.get(), "t", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
-  EXPECT_THAT(failure(missing).error, HasSubstr("Kafka topic 't' at " + cluster.brokers() + ": Broker: Unknown topic"));
+  EXPECT_THAT(failure(missing).error,
+              HasSubstr("Kafka topic 't' at " + cluster.brokers() + ": Broker: Unknown topic"));
 }
 
 TEST(Kafka, ATopicThatGoesAwayFailsThePipeline) {
@@ -325,7 +356,14 @@ TEST(Kafka, ATopicThatGoesAwayFailsThePipeline) {
   cluster.topic("t", 1);
   produce(cluster.brokers(), "t", 0, 1);
   LocalEnvironment env("reads");
-  env.from_kafka({.brokers = cluster.brokers(), .topic = "t", .group = "g", .settings = {{"topic.metadata.refresh.interval.ms", "100"}, {"topic.metadata.propagation.max.ms", "100"}}}).round_robin().sink([](const KafkaRecord&) {}).name("out");
+  env.from_kafka({.brokers = cluster.brokers(),
+                  .topic = "t",
+                  .group = "g",
+                  .settings = {{"topic.metadata.refresh.interval.ms", "100"},
+                               {"topic.metadata.propagation.max.ms", "100"}}})
+      .round_robin()
+      .sink([](const KafkaRecord&) {})
+      .name("out");
   Pipeline pipeline = env.submit();
   await(pipeline, "out", 1);
   rd_kafka_mock_topic_set_error(cluster.get(), "t", RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);

@@ -82,7 +82,8 @@ inline PipelineReport failure(LocalEnvironment& env) {
 /// "PREFIX0", "PREFIX1"… into the topic.
 inline void produce(const std::string& brokers, const std::string& topic, int first, int count) {
   std::vector<std::pair<std::string, std::string>> records;
-  for (int i = first; i < first + count; ++i) records.emplace_back("k" + std::to_string(i), "v" + std::to_string(i));
+  for (int i = first; i < first + count; ++i)
+    records.emplace_back("k" + std::to_string(i), "v" + std::to_string(i));
   LocalEnvironment env("produces");
   env.from_collection(std::move(records)).sink(to_kafka({.brokers = brokers, .topic = topic}));
   run(env);

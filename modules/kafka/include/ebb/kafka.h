@@ -29,9 +29,9 @@ struct KafkaRecord {
 
 /// What `env.from_kafka(…)` reads.
 ///
-/// Each record is read at least once by the pipelines of a group: its offset is committed when a pipeline that
-/// has taken it has ended well (after the commit() of its sinks, or at the same time), so that after a failure,
-/// a cancel or a crash it is read again. See commit_every for pipelines that never end.
+/// Each record is read at least once by the pipelines of a group: its offset is committed when a pipeline
+/// that has taken it has ended well (after the commit() of its sinks, or at the same time), so that after a
+/// failure, a cancel or a crash it is read again. See commit_every for pipelines that never end.
 struct KafkaSource {
   std::string brokers;  ///< "host:port", several with commas
   std::string topic;
@@ -147,8 +147,8 @@ class KafkaWriter {
 /// What from_kafka() makes of its options.
 [[nodiscard]] flow::KafkaReader source_of(KafkaSource options);
 
-/// A sink: `.sink(ebb::to_kafka({.brokers = "localhost:9092", .topic = "totals"}))`. Records are strings, pairs
-/// of key and value, or KafkaRecords.
+/// A sink: `.sink(ebb::to_kafka({.brokers = "localhost:9092", .topic = "totals"}))`. Records are strings,
+/// pairs of key and value, or KafkaRecords.
 [[nodiscard]] flow::KafkaWriter to_kafka(KafkaSink options);
 
 }  // namespace ebb
