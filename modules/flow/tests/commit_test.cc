@@ -114,7 +114,7 @@ TEST(Commit, OfASourceComesAfterThoseOfAllOperators) {
     auto stream = env.from_source(Source{heard});
     stream.sink([heard](int) { ++heard->records; });
     stream.sink(Committing{heard});
-    stream.round_robin().sink(Committing{heard});
+    stream.map([](int x) { return x; }).round_robin().sink(Committing{heard});
   }
   run(env);
   EXPECT_EQ(heard->commits, 4);
