@@ -222,17 +222,23 @@ void Run::work(Thread& thread) {
   changed_.notify_all();
 }
 
-// What commits does so when everybody else is through, and unless anybody has failed.
+// What commits does so when everybody else is through, and unless anybody has failed; sources do after all
+// others: what they have read may be remembered when it has arrived.
 void Run::close(Thread& thread) {
-  const bool commits = thread.replica->commits();
-  if (!commits) thread.replica->close(!state_.halted());
-  if (through_.fetch_add(1) + 1 == threads_.size()) {
+  Replica& replica = *thread.replica;
+  const auto pass = [&](std::atomic<std::size_t>& passed) {
+    if (passed.fetch_add(1) + 1 < threads_.size()) return;
     for (const auto& other : threads_) other->worker.parker().wake();
-  }
-  if (!commits) return;
-  const bool success =
-      thread.worker.wait(Doing::through, nullptr, [&] { return through_.load() == threads_.size(); });
-  thread.replica->close(success);
+  };
+  const auto all = [&](std::atomic<std::size_t>& passed) {
+    return thread.worker.wait(Doing::through, nullptr, [&] { return passed.load() == threads_.size(); });
+  };
+  const bool commits = replica.commits();
+  if (!commits) replica.close(!state_.halted());
+  pass(through_);
+  if (commits) replica.close(all(through_));
+  pass(committed_);
+  replica.close_source(commits && thread.worker.is_source() ? all(committed_) : !state_.halted());
 }
 
 void Run::loop(Thread& thread) {

@@ -89,7 +89,8 @@ class Run : public std::enable_shared_from_this<Run> {
   std::size_t opened_ = 0, ended_ = 0;
   bool operators_ended_ = false, left_behind_ = false;
   std::atomic<bool> go_{false};
-  std::atomic<std::size_t> through_{0};  // threads whose part is done but for what commits
+  std::atomic<std::size_t> through_{0};    // threads whose part is done but for what commits
+  std::atomic<std::size_t> committed_{0};  // threads whose operators have committed, if they do
   std::optional<Outcome> outcome_;
   BootTime begun_{};
   std::optional<BootTime> over_, cancel_at_, stuck_at_, bark_at_;

@@ -96,5 +96,31 @@ TEST(Commit, ComesAtADrainAndAStopAndNotAtACancel) {
   }
 }
 
+// What a source has read may be remembered when it has arrived: on its own thread, and on others.
+TEST(Commit, OfASourceComesAfterThoseOfAllOperators) {
+  struct Source {
+    std::shared_ptr<Heard> heard;
+    int next = 0;
+    std::optional<int> operator()() { return next < 10 ? std::optional(next++) : std::nullopt; }
+    void commit() {
+      if (heard->commits != 4) heard->too_early = true;
+      ++heard->closes;
+    }
+  };
+  auto heard = std::make_shared<Heard>();
+  heard->others_ended = true;
+  LocalEnvironment env("commits");
+  for (int i = 0; i < 2; ++i) {
+    auto stream = env.from_source(Source{heard});
+    stream.sink([heard](int) { ++heard->records; });
+    stream.sink(Committing{heard});
+    stream.map([](int x) { return x; }).round_robin().sink(Committing{heard});
+  }
+  run(env);
+  EXPECT_EQ(heard->commits, 4);
+  EXPECT_EQ(heard->closes, 6);
+  EXPECT_FALSE(heard->too_early);
+}
+
 }  // namespace
 }  // namespace ebb

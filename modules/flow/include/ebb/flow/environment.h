@@ -57,7 +57,15 @@ concept SourceFunction = SourceInBatches<F> || requires(F& f, Context& context, 
   pull(f, context, stop).has_value();
 };
 
+template <typename Source>
+struct KafkaOptions {
+  static_assert(kIsComplete<Source>, "ebb: from_kafka() needs #include <ebb/kafka.h>");
+  using Type = Source;
+};
+
 }  // namespace flow
+
+struct KafkaSource;
 
 /// Where a pipeline is built and run, in this process. One environment is one pipeline: it is submitted once.
 /// One thread builds.
@@ -152,6 +160,11 @@ class LocalEnvironment {
   template <typename Source = flow::LineSource>
   auto from_socket(const std::string& host, int port, SocketOptions options = {}) {
     return from(Source(flow::address_of(host, port), options));
+  }
+  /// The records of a topic, as KafkaRecord; the options stand in <ebb/kafka.h>.
+  template <typename Source = KafkaSource, typename Options = typename flow::KafkaOptions<Source>::Type>
+  auto from_kafka(Options options) {
+    return from(source_of(std::move(options)));
   }
 
   /// A service of class S beside the operators, made from these arguments when the pipeline starts. Its hooks

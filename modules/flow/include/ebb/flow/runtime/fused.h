@@ -315,10 +315,10 @@ class FusedBase : public Head::Interface {
                        [](const auto& behind) { return behind->commits(); });
   }
   void close(bool success) noexcept override {
-    head_.close(success);
     chain_.close(success);
     for (auto& behind : inlined_) behind->close(success);
   }
+  void close_source(bool success) noexcept override { head_.close(success); }
 
  protected:
   using Chain = Chained<decltype(Outlet<T>::output), Ops...>;

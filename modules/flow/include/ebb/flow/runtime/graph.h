@@ -140,9 +140,11 @@ class Replica {
   virtual void end(Discard reason) noexcept = 0;
   /// A function of it wants to hear how the whole pipeline has ended, by commit() or abort().
   [[nodiscard]] virtual bool commits() const noexcept = 0;
-  /// Calls commit() of the functions where the whole pipeline has ended well, else abort(), and close(); what
-  /// one throws is a failure of the run.
+  /// Calls commit() of the operators' functions where the whole pipeline has ended well, else abort(), and
+  /// close(); what one throws is a failure of the run.
   virtual void close(bool success) noexcept = 0;
+  /// The same of the source, if this is one; when all operators have committed.
+  virtual void close_source(bool success) noexcept = 0;
 };
 
 /// A chain of operators that runs as one loop, in one or more replicas.
