@@ -160,9 +160,10 @@ TEST(AsyncMap, InACycleHoldsItOpenUntilItsAnswersHaveCome) {
 
 TEST(AsyncMap, AwaitsOtherLibrariesFuturesOnThePool) {
   LocalEnvironment env("std::future");
-  auto out = env.from_collection(numbers(5))
-                 .async_map([](const int& x) { return std::async(std::launch::async, [x] { return 2 * x; }); })
-                 .collect();
+  auto out =
+      env.from_collection(numbers(5))
+          .async_map([](const int& x) { return std::async(std::launch::async, [x] { return 2 * x; }); })
+          .collect();
   run(env);
   EXPECT_EQ(out.get(), doubled(5));
 }

@@ -24,13 +24,13 @@ class Histogram {
 
  private:
   friend class Quantiles;
-  static constexpr int kSteps = 8, kOctaves = 38;
+  static constexpr int kBits = 3, kSteps = 1 << kBits, kOctaves = 38;
   static constexpr std::size_t kBuckets = kSteps * kOctaves;
 
   static std::size_t bucket(Time time) noexcept {
     const auto value = time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
     if (value < kSteps) return value;
-    const int octave = std::bit_width(value) - std::bit_width(std::uint64_t{kSteps - 1});
+    const int octave = static_cast<int>(std::bit_width(value)) - kBits;
     const std::size_t at =
         static_cast<std::size_t>(octave) * kSteps + ((value >> (octave - 1)) & (kSteps - 1));
     return at < kBuckets ? at : kBuckets - 1;
