@@ -96,6 +96,8 @@ REFUSED = {
                                           "ebb: what is wrong in a file stays wrong"),
     "values of JSON without its header": ('env.from_json_lines("a").sink(nowhere);',
                                           "ebb: from_json_lines() needs #include <boost/json.hpp>"),
+    "Kafka without its header": ('env.from_kafka({.brokers = "a", .topic = "b"}).sink(nowhere);',
+                                 "ebb: from_kafka() needs #include <ebb/kafka.h>"),
     "JSON for a file without its header": ('numbers().sink(ebb::to_json_lines("a"));',
                                            "ebb: to_json_lines() needs #include <boost/json.hpp>"),
     "a line that is neither text nor number": ('numbers().map([](int x) { return Plain{x}; }).sink(ebb::to_lines("a"));',

@@ -75,6 +75,16 @@ TEST(Lines, OneThatIsTooLongIsNamedAndCanBeLeftOut) {
   EXPECT_EQ(op(report, "file").skipped, 2u);
 }
 
+TEST(Lines, OfTheStandardInputGoOnWhereItStands) {
+  const Folder folder;
+  const UniqueFd file(::open(folder.file("in", "one\ntwo\nthree").c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::lseek(file.get(), 4, SEEK_SET), 4);
+  const UniqueFd before(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
+  ASSERT_EQ(::dup2(file.get(), STDIN_FILENO), STDIN_FILENO);
+  EXPECT_THAT(lines_of("/dev/stdin"), ElementsAre("two", "three"));
+  if (before) ::dup2(before.get(), STDIN_FILENO);
+}
+
 class Pipe : public ::testing::Test {
  protected:
   void SetUp() override { ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0); }

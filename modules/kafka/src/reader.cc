@@ -113,6 +113,7 @@ struct KafkaReader::State {
   std::map<std::int32_t, std::int64_t> positions;
   /// With until_end: the partitions that are not yet read to their ends, and those ends.
   std::map<std::int32_t, std::int64_t> ends;
+  bool has_news = false;  // since the last commit at its time
   BootTime commit_at = {};
   bool subscribed = false;
 };
@@ -245,6 +246,7 @@ std::optional<KafkaRecord> KafkaReader::State::next() {
     }
     if (!is_wanted(*message)) continue;
     KafkaRecord record = record_of(*message);
+    has_news = true;
     positions[record.partition] = record.offset + 1;  // whoever called hands it on at once
     note_end(record.partition, record.offset + 1);
     return record;
@@ -297,9 +299,8 @@ Owned<rd_kafka_topic_partition_list_t> KafkaReader::State::taken() const {
 void KafkaReader::State::commit_at_times() {
   if (!commits() || options.commit_every.count() == 0 || BootClock::now() < commit_at) return;
   commit_at = BootClock::now() + options.commit_every;
-  if (positions.empty()) return;
   // Whether it has worked is seen at the next time, and at the end.
-  (void)rd_kafka_commit(client->get(), taken().get(), 1);
+  if (std::exchange(has_news, false)) (void)rd_kafka_commit(client->get(), taken().get(), 1);
 }
 
 void KafkaReader::State::commit_now() {
