@@ -134,8 +134,10 @@ TEST(Reports, HaveTheFieldsOfTheContractInTheirJson) {
       {"name", "kind", "replicas", "in", "processed", "filtered", "skipped", "dead_lettered", "failed",
        "late", "emitted", "per_s", "p50_us", "p95_us", "p99_us"});
   has(report.at("operators").at(0).at("per_s"), {"over_1_min", "over_5_min", "over_60_min"});
-  has(report.at("edges").at(0), {"from", "to", "sent", "received", "discarded", "most_waiting", "capacity"});
-  has(report.at("edges").at(0).at("discarded"), {"cancel", "consumer_ended", "failure"});
+  has(report.at("edges").at(0),
+      {"from", "to", "sent", "received", "discarded", "discarded_by", "most_waiting", "capacity"});
+  EXPECT_TRUE(report.at("edges").at(0).at("discarded").is_number());
+  has(report.at("edges").at(0).at("discarded_by"), {"cancel", "consumer_ended", "failure"});
   has(report.at("stages").at(0), {"operators", "replicas", "busy_ms", "blocked_ms", "waiting_ms"});
   has(report.at("services").at(0), {"name", "initialized", "running", "cleanup_called", "cleanup_completed",
                                     "calls", "timeouts", "p50_us", "p95_us", "p99_us", "error", "pipeline"});
