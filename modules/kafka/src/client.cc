@@ -80,9 +80,11 @@ std::string LastError::text() const {
 
 Client::Client(rd_kafka_type_t type, Owned<rd_kafka_conf_t> conf) {
   std::array<char, 512> why{};
-  handle_ = rd_kafka_new(type, conf.get(), why.data(), why.size());
-  if (handle_ == nullptr) throw KafkaError(std::string("ebb: no Kafka client: ") + why.data());
-  (void)conf.release();  // the handle's now
+  rd_kafka_conf_t* taken = conf.release();
+  handle_ = rd_kafka_new(type, taken, why.data(), why.size());
+  if (handle_ != nullptr) return;
+  conf.reset(taken);  // it is the handle's only where there is one
+  throw KafkaError(std::string("ebb: no Kafka client: ") + why.data());
 }
 Client::~Client() {
   if (handle_ != nullptr) rd_kafka_destroy_flags(handle_, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);

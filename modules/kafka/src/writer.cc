@@ -11,8 +11,11 @@ namespace {
 
 // Beyond the time that a record may take, which librdkafka looks at now and then.
 constexpr Duration kSpare = std::chrono::seconds(10);
-// What a record takes of the queue besides its bytes.
-constexpr std::int64_t kPerRecord = 256;
+// What a record takes of the queue.
+std::int64_t size_of(std::size_t key, std::size_t value) {
+  constexpr std::size_t kPerRecord = 256;  // besides its bytes
+  return static_cast<std::int64_t>(key + value + kPerRecord);
+}
 
 Owned<rd_kafka_conf_t> conf_of(const KafkaSink& options) {
   if (options.brokers.empty() || options.topic.empty()) {
@@ -80,7 +83,7 @@ class KafkaWriter::State {
 
  private:
   void produce(std::string_view key, std::optional<std::string_view> value, const Headers& headers) {
-    const auto size = static_cast<std::int64_t>(key.size() + (value ? value->size() : 0)) + kPerRecord;
+    const std::int64_t size = size_of(key.size(), value ? value->size() : 0);
     const std::int64_t most = std::int64_t{options_.queued_kib} << 10;
     const auto has_room = [&] {
       const std::int64_t queued = queued_.load();
@@ -90,7 +93,7 @@ class KafkaWriter::State {
     if (!topic_ || failed_ || context_.worker().run().halted())
       throw KafkaError("ebb: Kafka takes no more records");
     queued_ += size;
-    std::array<rd_kafka_vu_t, 6> parts{};
+    std::array<rd_kafka_vu_t, 5> parts{};
     std::size_t count = 0;
     const auto part = [&](rd_kafka_vtype_t type) -> auto& {
       parts[count].vtype = type;
@@ -98,7 +101,6 @@ class KafkaWriter::State {
     };
     part(RD_KAFKA_VTYPE_RKT).rkt = topic_.get();
     part(RD_KAFKA_VTYPE_MSGFLAGS).i = RD_KAFKA_MSG_F_COPY;
-    part(RD_KAFKA_VTYPE_OPAQUE).ptr = reinterpret_cast<void*>(size);
     if (!key.empty()) part(RD_KAFKA_VTYPE_KEY).mem = {const_cast<char*>(key.data()), key.size()};
     if (value) {
       // What is empty is not null.
@@ -112,13 +114,12 @@ class KafkaWriter::State {
         rd_kafka_header_add(list.get(), name.data(), static_cast<ssize_t>(name.size()), text.data(),
                             static_cast<ssize_t>(text.size()));
       }
-      part(RD_KAFKA_VTYPE_HEADERS).headers = list.get();
     }
+    rd_kafka_headers_t* taken = list.release();
+    if (taken != nullptr) part(RD_KAFKA_VTYPE_HEADERS).headers = taken;
     const Owned<rd_kafka_error_t> error(rd_kafka_produceva(client_.get(), parts.data(), count));
-    if (!error) {
-      (void)list.release();  // the message's now
-      return;
-    }
+    if (!error) return;
+    list.reset(taken);  // they are the message's only where there is one
     queued_ -= size;
     const std::string what = "ebb: Kafka topic '" + options_.topic +
                              "': a record was not taken: " + rd_kafka_error_string(error.get());
@@ -137,7 +138,7 @@ class KafkaWriter::State {
   static void delivered(rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
     State& self = *static_cast<State*>(opaque);
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) self.fail(rd_kafka_err2str(message->err));
-    self.queued_ -= static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(message->_private));
+    self.queued_ -= size_of(message->key_len, message->len);
     self.context_.worker().parker().wake();
   }
   static void complained(rd_kafka_t* client, int, const char* reason, void* opaque) {

@@ -93,7 +93,7 @@ inline std::vector<std::string> read_all(const std::string& brokers, const std::
                                          const std::string& group = "") {
   LocalEnvironment env("reads");
   auto values = env.from_kafka({.brokers = brokers, .topic = topic, .group = group, .until_end = true})
-                    .map([](KafkaRecord record) { return record.value; })
+                    .map([](const KafkaRecord& record) { return record.value; })
                     .collect();
   run(env);
   auto all = values.get();
