@@ -29,8 +29,13 @@ function(_ebb_check_layers module layer)
 endfunction()
 
 # What every unit test includes, compiled once for all of them: it is most of what a test costs to compile.
-# A program and not a library, since the tests are programs too and must share its flags.
+# A program and not a library, since the tests are programs too and must share its flags. Further arguments are
+# headers that the tests of this module include as well.
 function(_ebb_use_test_headers test)
+  if(ARGN)
+    target_precompile_headers(${test} PRIVATE <gmock/gmock.h> <gtest/gtest.h> ${ARGN})
+    return()
+  endif()
   if(NOT TARGET ebb_test_headers)
     file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/test_headers.cc" CONTENT "int main() {}\n")
     add_executable(ebb_test_headers EXCLUDE_FROM_ALL "${CMAKE_BINARY_DIR}/test_headers.cc")
@@ -57,7 +62,7 @@ function(_ebb_install module)
 endfunction()
 
 function(ebb_module module)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "INSTALL" "LAYER" "PUBLIC;PRIVATE;LINK_PUBLIC;LINK_PRIVATE;TEST_LINK;PRECOMPILE")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "INSTALL" "LAYER" "PUBLIC;PRIVATE;LINK_PUBLIC;LINK_PRIVATE;TEST_LINK;TEST_PRECOMPILE;PRECOMPILE")
   if(arg_UNPARSED_ARGUMENTS OR NOT DEFINED arg_LAYER)
     message(FATAL_ERROR "ebb_module(${module}): a LAYER is required; unknown: ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -100,7 +105,7 @@ function(ebb_module module)
     add_executable(${module}_test ${tests})
     target_include_directories(${module}_test PRIVATE src tests)
     target_link_libraries(${module}_test PRIVATE ${target} ${arg_TEST_LINK} GTest::gmock GTest::gtest_main)
-    _ebb_use_test_headers(${module}_test)
+    _ebb_use_test_headers(${module}_test ${arg_TEST_PRECOMPILE})
     foreach(dependency IN LISTS arg_PRIVATE)
       target_link_libraries(${module}_test PRIVATE ebb_${dependency})
     endforeach()
