@@ -95,12 +95,13 @@ class Relocatable(unittest.TestCase):
             for place in (str(ROOT), str(BUILD), "/opt/ebb", str(FOLDER)):
                 self.assertNotIn(place, path.read_text(), path)
 
-    def configure(self, name, asked, prefix=None, status=0):
+    def configure(self, name, asked, prefix=None, status=0, env=None):
         """What is said where a project asks find_package() so."""
         (source := FOLDER / name).mkdir()
         (source / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.23)\nproject(p LANGUAGES CXX)\n"
                                                f"find_package(Ebb {asked})\n")
-        said = run("cmake", "-S", source, "-B", source / "b", f"-DCMAKE_PREFIX_PATH={prefix or PREFIX}", status=status)[1]
+        said = run("cmake", "-S", source, "-B", source / "b", f"-DCMAKE_PREFIX_PATH={prefix or PREFIX}", status=status,
+                   env=env)[1]
         return " ".join(said.split())
 
     def test_it_is_found_as_a_build_has_it_too(self):
@@ -108,8 +109,30 @@ class Relocatable(unittest.TestCase):
 
     def test_a_version_and_a_component_that_are_not_there_are_refused(self):
         self.assertIn('compatible with requested version "9.0"', self.configure("version", "9.0 REQUIRED", status=1))
-        self.assertIn("no module nonesuch; it has base model lifecycle flow",
+        self.assertIn("no module nonesuch; it has base model lifecycle flow kafka",
                       self.configure("component", "REQUIRED COMPONENTS nonesuch", status=1))
+
+    def test_what_only_one_module_needs_is_asked_of_those_who_use_it(self):
+        without = {"PKG_CONFIG_LIBDIR": "/nonexistent"}  # no librdkafka
+        self.configure("flow", "0.1 REQUIRED COMPONENTS flow", env=without)
+        self.assertIn("Ebb::kafka needs rdkafka, which pkg-config does not find",
+                      self.configure("kafka", "0.1 REQUIRED COMPONENTS flow kafka", env=without, status=1))
+        (folder := FOLDER / "topics").mkdir()
+        (folder / "topics.cc").write_text("""#include <ebb/kafka.h>
+            #include <iostream>
+            #include <stdexcept>
+            int main() try {
+              (void)ebb::to_kafka({.brokers = "b:1", .topic = "t", .settings = {{"nonesuch", "1"}}});
+            } catch (const std::invalid_argument& error) {
+              std::cout << error.what();
+            }""")
+        (folder / "CMakeLists.txt").write_text("""cmake_minimum_required(VERSION 3.23)
+            project(topics LANGUAGES CXX)
+            find_package(Ebb 0.1 REQUIRED COMPONENTS kafka)
+            add_executable(topics topics.cc)
+            target_link_libraries(topics PRIVATE Ebb::kafka)""")
+        build(folder, folder / "b", PREFIX)
+        self.assertIn('No such configuration property: "nonesuch"', run(folder / "b" / "topics")[0])  # says librdkafka
 
     def test_the_program_that_the_docs_begin_with_builds_as_they_say(self):
         page = (ROOT / "docs" / "pipelines.md").read_text()
