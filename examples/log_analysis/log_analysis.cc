@@ -27,6 +27,7 @@ namespace {
 
 struct Entry {
   std::chrono::sys_seconds time;
+  std::string hour;
   std::string action;   // "install", "status unpacked", …
   std::string package;  // empty where the action concerns none
 };
@@ -46,6 +47,7 @@ Entry parse(const std::string& line) {
                                          std::chrono::day(static_cast<unsigned>(day))};
   entry.time = std::chrono::sys_days(date) + std::chrono::hours(hour) + std::chrono::minutes(minute) +
                std::chrono::seconds(second);
+  entry.hour = line.substr(11, 2);
   std::string state;
   if (entry.action == "status" && words >> state) entry.action += " " + state;
   if (entry.action != "startup") words >> entry.package;
@@ -73,42 +75,45 @@ class Slowest {
   std::vector<std::pair<std::int64_t, Entry>> found_;
 };
 
-void show_most(const char* title, std::vector<std::pair<std::string, std::uint64_t>> counts,
-               std::size_t top) {
-  std::sort(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
-    return a.second != b.second ? a.second > b.second : a.first < b.first;
-  });
+using Counts = std::vector<std::pair<std::string, std::uint64_t>>;
+
+void show(const char* title, const Counts& counts, std::size_t top) {
   std::cout << title << ":\n";
   for (std::size_t i = 0; i < std::min(top, counts.size()); ++i) {
     std::cout << std::setw(8) << counts[i].second << "  " << counts[i].first << '\n';
   }
 }
 
+void show_most(const char* title, Counts counts, std::size_t top) {
+  std::erase_if(counts, [](const auto& count) { return count.first.empty(); });
+  std::sort(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
+    return a.second != b.second ? a.second > b.second : a.first < b.first;
+  });
+  show(title, counts, top);
+}
+
 void analyse(const std::string& path, std::size_t top) {
   ebb::LocalEnvironment env("log_analysis");
   ebb::DataStream entries = env.from_lines(path).name("lines").map(parse).on_error(ebb::skip).name("parse");
-  const auto count = [](std::uint64_t& so_far, const auto&) { ++so_far; };
-  auto actions =
-      entries.key_by([](const Entry& e) { return e.action; }).reduce(std::uint64_t{0}, count).collect();
-  auto packages = entries.filter([](const Entry& e) { return !e.package.empty(); })
-                      .key_by([](const Entry& e) { return e.package; })
-                      .reduce(std::uint64_t{0}, count)
-                      .collect();
-  auto hours =
-      entries.key_by([](const Entry& e) { return (e.time.time_since_epoch() / std::chrono::hours(1)) % 24; })
-          .reduce(std::uint64_t{0}, count)
-          .collect();
+  // By a pointer, so that the three are one type: the compiler has to make what follows only once.
+  const auto count_by = [&](const char* name, std::string (*key)(const Entry&)) {
+    return entries.key_by(key)
+        .reduce(std::uint64_t{0}, [](std::uint64_t& so_far, const Entry&) { ++so_far; })
+        .name(name)
+        .collect();
+  };
+  auto actions = count_by("actions", [](const Entry& e) { return e.action; });
+  auto packages = count_by("packages", [](const Entry& e) { return e.package; });
+  auto hours = count_by("hours", [](const Entry& e) { return e.hour; });
   Slowest slowest;
   entries.sink(&Slowest::see, &slowest).name("slowest");
   const ebb::PipelineReport report = env.submit({.autostop = true});
 
   show_most("actions", actions.get(), top);
   show_most("packages", packages.get(), top);
-  std::vector<std::pair<std::int64_t, std::uint64_t>> by_hour = hours.get();
+  Counts by_hour = hours.get();
   std::sort(by_hour.begin(), by_hour.end());
-  std::cout << "by hour of the day:\n";
-  for (const auto& [hour, entries_then] : by_hour)
-    std::cout << std::setw(8) << entries_then << "  " << hour << '\n';
+  show("by hour of the day", by_hour, by_hour.size());
   std::cout << "seconds that nothing was written after:\n";
   slowest.show(top);
   std::cout << report;
