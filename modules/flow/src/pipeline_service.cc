@@ -16,9 +16,9 @@ void TicketBase::note(const char* what, const std::string& at) noexcept {
   words_ = std::string("it ") + what + " '" + at + "'";
 }
 
-std::exception_ptr TicketBase::fate(const std::string& service) const {
+std::exception_ptr TicketBase::fate(const std::string& service) {
   const std::lock_guard lock(mutex_);
-  if (error_ || words_.empty()) return error_;
+  if (error_ || words_.empty()) return std::exchange(error_, nullptr);
   return std::make_exception_ptr(Unanswered("service '" + service + "' gave no answer: " + words_));
 }
 

@@ -33,14 +33,14 @@ class TicketBase : public std::enable_shared_from_this<TicketBase> {
   void note(std::exception_ptr error) noexcept;
   void note(const char* what, const std::string& at) noexcept;
   /// No answer will come: where nothing else is known of it, for this reason.
-  virtual void end(const std::exception_ptr& reason) noexcept = 0;
+  virtual void end(std::exception_ptr reason) noexcept = 0;
 
  protected:
-  /// What was noted of it, as an exception; null where nothing was.
-  [[nodiscard]] std::exception_ptr fate(const std::string& service) const;
+  /// What was noted of it, as an exception, which is the caller's then; null where nothing was.
+  [[nodiscard]] std::exception_ptr fate(const std::string& service);
 
  private:
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   std::exception_ptr error_;
   std::string words_;
 };
@@ -90,10 +90,10 @@ class Ticket final : public TicketBase {
     call_->succeed(std::move(value));
     leave();
   }
-  void end(const std::exception_ptr& reason) noexcept override {
+  void end(std::exception_ptr reason) noexcept override {
     if (over_.exchange(true)) return;
-    const std::exception_ptr known = fate(inbox_->service().name());
-    call_->fail(known ? known : reason);
+    if (auto known = fate(inbox_->service().name())) reason = std::move(known);
+    call_->fail(std::move(reason));
     leave();
   }
 
