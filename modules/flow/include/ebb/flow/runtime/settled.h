@@ -52,9 +52,9 @@ class SettledBase {
     announce();
     return true;
   }
-  // Only when ready().
-  void throw_error() const {
-    if (error_) std::rethrow_exception(error_);
+  // Once, when ready(). The error is the caller's then, with nobody else who would let go of it meanwhile.
+  void throw_error() {
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
  private:
