@@ -8,7 +8,7 @@
 #     INSTALL)                     # it, and so all that it uses, is part of the C++ package
 #
 # The folder of the module holds  include/ebb/<module>/*.h  src/*.cc  tests/*_test.cc : they are found by
-# themselves. Headers must compile alone (target all_verify_interface_header_sets). A module sees the headers
+# themselves; tests/<group>/*.cc are a program of their own. Headers must compile alone (target all_verify_interface_header_sets). A module sees the headers
 # of those that it names and of nobody else, so the table of layers in docs/architecture.md cannot rot.
 
 include_guard(GLOBAL)
@@ -61,6 +61,19 @@ function(_ebb_install module)
   endforeach()
 endfunction()
 
+# In the function that declares the module, whose arguments it sees.
+macro(_ebb_add_tests module program prefix)
+  add_executable(${program} ${ARGN})
+  target_include_directories(${program} PRIVATE src tests)
+  target_link_libraries(${program} PRIVATE ${target} ${arg_TEST_LINK} GTest::gmock GTest::gtest_main)
+  foreach(dependency IN LISTS arg_PRIVATE)
+    target_link_libraries(${program} PRIVATE ebb_${dependency})
+  endforeach()
+  math(EXPR timeout "120 * ${EBB_PATIENCE}")
+  gtest_discover_tests(${program} TEST_PREFIX "${prefix}/" PROPERTIES TIMEOUT ${timeout} LABELS unit
+                       DISCOVERY_TIMEOUT 60)
+endmacro()
+
 function(ebb_module module)
   cmake_parse_arguments(PARSE_ARGV 1 arg "INSTALL" "LAYER" "PUBLIC;PRIVATE;LINK_PUBLIC;LINK_PRIVATE;TEST_LINK;TEST_PRECOMPILE;PRECOMPILE")
   if(arg_UNPARSED_ARGUMENTS OR NOT DEFINED arg_LAYER)
@@ -102,15 +115,16 @@ function(ebb_module module)
   endif()
 
   if(tests)
-    add_executable(${module}_test ${tests})
-    target_include_directories(${module}_test PRIVATE src tests)
-    target_link_libraries(${module}_test PRIVATE ${target} ${arg_TEST_LINK} GTest::gmock GTest::gtest_main)
+    _ebb_add_tests(${module} ${module}_test "${module}" ${tests})
     _ebb_use_test_headers(${module}_test ${arg_TEST_PRECOMPILE})
-    foreach(dependency IN LISTS arg_PRIVATE)
-      target_link_libraries(${module}_test PRIVATE ebb_${dependency})
-    endforeach()
-    math(EXPR timeout "120 * ${EBB_PATIENCE}")
-    gtest_discover_tests(${module}_test TEST_PREFIX "${module}/" PROPERTIES TIMEOUT ${timeout} LABELS unit
-                         DISCOVERY_TIMEOUT 60)
   endif()
+  # tests/<group>/*.cc are programs of their own, <module>_<group>_test, which the same flags and headers serve.
+  file(GLOB groups CONFIGURE_DEPENDS LIST_DIRECTORIES true RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}/tests" tests/*)
+  foreach(group IN LISTS groups)
+    if(IS_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/tests/${group}")
+      file(GLOB tests CONFIGURE_DEPENDS tests/${group}/*.cc)
+      _ebb_add_tests(${module} ${module}_${group}_test "${module}_${group}" ${tests})
+      target_precompile_headers(${module}_${group}_test REUSE_FROM ${module}_test)
+    endif()
+  endforeach()
 endfunction()

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -59,7 +60,7 @@ TYPED_TEST(Records, GoThroughRingsKeysCyclesAndInlineStages) {
   constexpr int kCount = sizeof(T) > 1000 || std::same_as<T, std::vector<char>> ? 20 : 2000;
   LocalEnvironment env("records");
   auto again = env.from_future<std::pair<int, T>>();
-  std::uint64_t wrong = 0;
+  std::atomic<std::uint64_t> wrong{0};
   auto keyed =
       env.from_source([n = 0]() mutable -> std::optional<T> {
            if (n == kCount) return std::nullopt;
@@ -75,7 +76,9 @@ TYPED_TEST(Records, GoThroughRingsKeysCyclesAndInlineStages) {
           .parallelism(2)
           .template process<std::pair<int, T>, int>([&](const std::pair<int, T>& p, Keyed<int>& seen, auto&) {
             ++*seen;
-            if constexpr (requires { p.second.in_place(); }) wrong += p.second.in_place() ? 0 : 1;
+            if constexpr (requires { p.second.in_place(); }) {
+              if (!p.second.in_place()) ++wrong;
+            }
           })
           .filter([](const std::pair<int, T>&) { return true; });
   std::move(keyed).fill_future(again);
