@@ -2,21 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "ebb/base/units.h"
 #include "ebb/lifecycle/blocking.h"
 
 namespace ebb::flow {
-namespace {
-
-// In the largest unit that it fills.
-std::string bytes_text(std::uint64_t bytes) {
-  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  auto value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
-  return fmt::format("{:.4g} {}", value, kUnits[unit]);
-}
-
-}  // namespace
 
 void give_up(Slot& slot, Loop& loop) noexcept {
   Counts::add(slot.counts.failed, 1);
@@ -26,8 +15,10 @@ void give_up(Slot& slot, Loop& loop) noexcept {
 
 void fail_at_limit(Here here, Loop& loop, const std::string& what, std::uint64_t bytes) {
   loop.stopped = true;
-  loop.worker.run().fail(here.of->name, std::make_exception_ptr(std::length_error(fmt::format(
-                                            "ebb: '{}' {}, {}", here.of->name, what, bytes_text(bytes)))));
+  loop.worker.run().fail(
+      here.of->name,
+      std::make_exception_ptr(std::length_error(fmt::format("ebb: '{}' {}, {}", here.of->name, what,
+                                                            format_size(static_cast<std::int64_t>(bytes))))));
 }
 
 bool back_off(const RetryPolicy& policy, int tries, const Slot& slot, Loop& loop) {
