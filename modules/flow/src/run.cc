@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <stdexcept>
+#include <string_view>
 
 #include "ebb/flow/runtime/output.h"
 #include "report_of.h"
@@ -117,6 +118,12 @@ void Run::check_graph() const {
   }
   for (const auto& op : graph_->operators) {
     if (!placed.contains(op.get())) {
+      if (op->kind == std::string_view("sink")) {
+        throw std::logic_error(
+            "ebb: the sink '" + op->name +
+            "' is still being built: write it without a name for its result, or let that go "
+            "before submit()");
+      }
       throw std::logic_error("ebb: the stream that ends at '" + op->name +
                              "' is never used: end it in a sink, print() or collect()");
     }

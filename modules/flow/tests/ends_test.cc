@@ -258,6 +258,17 @@ TEST(Ends, AStreamThatEndsNowhereIsRefusedByItsName) {
   }
 }
 
+TEST(Ends, ASinkThatIsKeptByNameIsRefusedAndSaysSo) {
+  LocalEnvironment env("kept");
+  auto kept = env.from_collection(numbers(3)).sink([](int) {}).name("write");
+  try {
+    (void)env.submit({.autostop = true});
+    FAIL() << "it was accepted";
+  } catch (const std::logic_error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("the sink 'write' is still being built"));
+  }
+}
+
 TEST(Ends, ManyPipelinesLeaveNoThreadAndNoDescriptor) {
   const auto count = [](const char* folder) {
     return std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator());

@@ -40,6 +40,30 @@ TEST(Stream, ThatIsUsedByNameGoesToAllWhoUseIt) {
   EXPECT_THAT(right.get(), ElementsAre("0!", "1!", "2!"));
 }
 
+// Not only as a DataStream, but whatever its type is.
+TEST(Stream, UnderAnyNameHasEveryOperator) {
+  LocalEnvironment env("auto");
+  auto source = env.from_collection(numbers(6));
+  auto keyed = source.key_by([](const int& x) { return x % 2; });
+  const auto sum = [](int a, int b) { return a + b; };
+  auto sums = keyed.reduce(sum).collect();
+  auto folded = keyed.reduce(0, sum).collect();
+  auto running = keyed.running_reduce(sum).collect();
+  auto counted =
+      keyed.process([](const int&, Keyed<int>& count, Collector<int>& emit) { emit(++*count); }).collect();
+  auto joined = keyed.join_all(keyed, [](int a, int b) { return 10 * a + b; }).collect();
+  auto turns = source.round_robin().parallelism(2).map([](int x) { return x; }).collect();
+  auto copies = source.broadcast().parallelism(2).map([](int x) { return x; }).collect();
+  run(env);
+  EXPECT_EQ(sorted(sums.get()), (std::vector{0 + 2 + 4, 1 + 3 + 5}));
+  EXPECT_EQ(folded.get().size(), 2U);
+  EXPECT_EQ(sorted(running.get()), (std::vector{0, 1, 2, 4, 6, 9}));
+  EXPECT_EQ(sorted(counted.get()), (std::vector{1, 1, 2, 2, 3, 3}));
+  EXPECT_EQ(joined.get().size(), 2U * 9);
+  EXPECT_EQ(sorted(turns.get()), numbers(6));
+  EXPECT_EQ(copies.get().size(), 12U);
+}
+
 TEST(Stream, WithANameCanBeBuiltOnInALoop) {
   LocalEnvironment env("loop");
   DataStream stream = env.from_collection(numbers(3)).map([](int x) { return x; });

@@ -359,6 +359,28 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
   auto key_by(F function) & {
     return reuse().key_by(std::move(function));
   }
+  auto round_robin() & { return reuse().round_robin(); }
+  auto broadcast() & { return reuse().broadcast(); }
+  template <typename... A>
+  auto reduce(A... arguments) & {
+    return reuse().reduce(std::move(arguments)...);
+  }
+  template <typename F>
+  auto running_reduce(F function) & {
+    return reuse().running_reduce(std::move(function));
+  }
+  template <typename U = void, typename S = void, typename F>
+  auto process(F function) & {
+    return reuse().template process<U, S>(std::move(function));
+  }
+  template <typename U = void, typename F, typename S>
+  auto process(F function, S initial) & {
+    return reuse().template process<U>(std::move(function), std::move(initial));
+  }
+  template <typename Other, typename... A>
+  auto join_all(Other&& other, A... arguments) & {
+    return reuse().join_all(std::forward<Other>(other), std::move(arguments)...);
+  }
   template <typename... Others>
   auto union_with(Others&&... others) & {
     return reuse().union_with(std::forward<Others>(others)...);
