@@ -25,7 +25,7 @@ class Histogram {
  private:
   friend class Quantiles;
   static constexpr int kBits = 3, kSteps = 1 << kBits, kOctaves = 38;
-  static constexpr std::size_t kBuckets = kSteps * kOctaves;
+  static constexpr std::size_t kBuckets = std::size_t{kSteps} * kOctaves;
 
   static std::size_t bucket(Time time) noexcept {
     const auto value = time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());

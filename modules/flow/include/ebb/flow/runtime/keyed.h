@@ -257,7 +257,7 @@ struct JoinAll {
 
  private:
   template <typename T>
-  void keep(std::vector<T>& kept, T&& record, Here here, Loop& loop) {
+  void keep(std::vector<T>& kept, T record, Here here, Loop& loop) {
     const std::uint64_t bytes = footprint(record);
     const std::uint64_t held = limit.held->fetch_add(bytes, std::memory_order_relaxed) + bytes;
     if (held > limit.limit) {

@@ -73,8 +73,8 @@ class Pool : public std::enable_shared_from_this<Pool> {
   /// pipeline that is one.
   class Inside {
    public:
-    explicit Inside(const Pool* pool) noexcept : before_(inside_) { inside_ = pool; }
-    ~Inside() { inside_ = before_; }
+    explicit Inside(const Pool* pool) noexcept : before_(now_inside) { now_inside = pool; }
+    ~Inside() { now_inside = before_; }
     Inside(const Inside&) = delete;
     Inside& operator=(const Inside&) = delete;
 
@@ -82,7 +82,7 @@ class Pool : public std::enable_shared_from_this<Pool> {
     const Pool* before_;
   };
   [[nodiscard]] bool inside() const noexcept {
-    const Pool* pool = inside_;
+    const Pool* pool = now_inside;
     while (pool != nullptr && pool != this) pool = pool->around_.get();
     return pool == this;
   }
@@ -96,7 +96,7 @@ class Pool : public std::enable_shared_from_this<Pool> {
   void keep_time();
   bool hire() noexcept;
 
-  inline static thread_local const Pool* inside_ = nullptr;
+  inline static thread_local const Pool* now_inside = nullptr;
 
   const int most_;
   const std::shared_ptr<const Pool> around_;
