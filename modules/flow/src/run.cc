@@ -117,13 +117,14 @@ void Run::check_graph() const {
     }
   }
   for (const auto& op : graph_->operators) {
+    if (!placed.contains(op.get()) && op->kind == std::string_view("sink")) {
+      throw std::logic_error("ebb: the sink '" + op->name +
+                             "' is still being built: write it without a name for its result, or let that go "
+                             "before submit()");
+    }
+  }
+  for (const auto& op : graph_->operators) {
     if (!placed.contains(op.get())) {
-      if (op->kind == std::string_view("sink")) {
-        throw std::logic_error(
-            "ebb: the sink '" + op->name +
-            "' is still being built: write it without a name for its result, or let that go "
-            "before submit()");
-      }
       throw std::logic_error("ebb: the stream that ends at '" + op->name +
                              "' is never used: end it in a sink, print() or collect()");
     }

@@ -170,15 +170,19 @@ std::string errors_of_child(int ours, int theirs, const SubmitOptions& options, 
     ::dup2(theirs, STDERR_FILENO);
     ::close(ours);
     ::close(tell[1]);
-    LocalEnvironment env("shown");
-    (void)env.register_service<Slow>("slow");
-    env.from_source(endless()).sink([](int) {});
-    Pipeline pipeline = env.submit(options);
-    char byte = 0;
-    (void)pipeline.wait(50ms);
-    const ssize_t size = ::read(tell[0], &byte, 1);
-    pipeline.stop();
-    ::_exit(size == 0 && pipeline.report().ok ? 0 : 1);
+    bool ok = false;
+    {
+      LocalEnvironment env("shown");
+      (void)env.register_service<Slow>("slow");
+      env.from_source(endless()).sink([](int) {});
+      Pipeline pipeline = env.submit(options);
+      char byte = 0;
+      (void)pipeline.wait(50ms);
+      const ssize_t size = ::read(tell[0], &byte, 1);
+      pipeline.stop();
+      ok = size == 0 && pipeline.report().ok;
+    }
+    ::_exit(ok ? 0 : 1);
   }
   ::close(theirs);
   ::close(tell[0]);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <concepts>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -68,11 +69,14 @@ class MethodCall final : public CallFor<U> {
     // Its caller may have given it up meanwhile.
     if (!this->ready()) {
       const Pool::Inside inside(cell_->pool().get());
+      // Settled when the handler is over: this thread has no hold on the error then.
+      std::exception_ptr error;
       try {
         invoke();
       } catch (...) {
-        this->fail(std::current_exception());
+        error = std::current_exception();
       }
+      if (error) this->fail(std::move(error));
       cell_->pool()->unwatch(*this);
     }
     cell_->leave(*this);

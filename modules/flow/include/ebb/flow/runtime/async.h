@@ -5,6 +5,7 @@
 #include <concepts>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -55,6 +56,8 @@ class AsyncCall final : public Task, public Settled<U> {
 
   void run() noexcept override {
     if (dropped_->load()) return drop();
+    // Settled when the handler is over: this thread has no hold on the error then.
+    std::exception_ptr error;
     try {
       if constexpr (std::same_as<std::remove_cvref_t<std::invoke_result_t<F&, const T&>>, U>) {
         this->succeed(std::invoke(*function_, *record_));
@@ -62,8 +65,9 @@ class AsyncCall final : public Task, public Settled<U> {
         this->succeed(std::invoke(*function_, *record_).get());
       }
     } catch (...) {
-      this->fail(std::current_exception());
+      error = std::current_exception();
     }
+    if (error) this->fail(std::move(error));
   }
   void drop() noexcept override {
     this->fail(std::make_exception_ptr(ServiceStopped("the pipeline was ended before this call began")));
