@@ -419,16 +419,15 @@ void Run::settle() {
     }
   }
   progress_.reset();  // before anything else is written
-  const PipelineReport last = report();
   if (options_.on_report) {
     try {
-      options_.on_report(last);
+      options_.on_report(report());
     } catch (...) {
       say("threw in on_report: " + lifecycle::text_of(std::current_exception()));
     }
   }
   if ((left_behind_ || services_->left_behind()) && policy_of(options_) == WhenStuck::exit) {
-    std::cerr << last << std::flush;
+    std::cerr << report() << std::flush;
     std::_Exit(kStuckExit);
   }
   const std::lock_guard lock(mutex_);
