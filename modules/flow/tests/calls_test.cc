@@ -333,14 +333,10 @@ TEST(Calls, ThatDoNotReturnAreNamedAndLeftBehind) {
   env.from_collection(numbers(1)).sink([=](int, Context& c) {
     (void)c.call_async(worker, &Worker::held, 1);
   });
-  try {
-    (void)env.submit({.autostop = true, .when_stuck = WhenStuck::abandon});
-    FAIL() << "it succeeded";
-  } catch (const PipelineError& error) {
-    EXPECT_THAT(error.report().error, HasSubstr("service 'worker': a call is still in it"));
-    EXPECT_FALSE(only_service(error.report()).cleanup_called);
-    EXPECT_TRUE(only_service(error.report()).running);
-  }
+  const PipelineReport failed = failure_of(env, {.autostop = true, .when_stuck = WhenStuck::abandon});
+  EXPECT_THAT(failed.error, HasSubstr("service 'worker': a call is still in it"));
+  EXPECT_FALSE(only_service(failed).cleanup_called);
+  EXPECT_TRUE(only_service(failed).running);
   gate->open();
 }
 

@@ -53,16 +53,4 @@ class Folder {
   std::string path_;
 };
 
-/// To an end that must be a failure, with counts that add up.
-inline PipelineReport failure(LocalEnvironment& env) {
-  try {
-    (void)env.submit({.autostop = true});
-  } catch (const PipelineError& error) {
-    EXPECT_FALSE(error.unbalanced()) << error.what();
-    return error.report();
-  }
-  ADD_FAILURE() << "it did not fail";
-  return {};
-}
-
 }  // namespace ebb::testing

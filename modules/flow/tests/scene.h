@@ -21,6 +21,33 @@ inline PipelineReport run(LocalEnvironment& env) {
   return report;
 }
 
+/// To an end that must be a failure, with counts that add up.
+inline PipelineReport failure_of(LocalEnvironment& env, SubmitOptions options = {.autostop = true}) {
+  try {
+    (void)env.submit(std::move(options));
+  } catch (const PipelineError& error) {
+    EXPECT_FALSE(error.unbalanced()) << error.what() << error.report();
+    // A service that does not end well is no failure of the operators'.
+    if (error.report().failed_at != "the services' end") {
+      EXPECT_EQ(error.report().outcome, Outcome::failed);
+    }
+    return error.report();
+  }
+  ADD_FAILURE() << "it did not fail";
+  return {};
+}
+
+/// What submit() says of a graph that it does not take.
+inline std::string refusal_of(LocalEnvironment& env) {
+  try {
+    (void)env.submit({.autostop = true});
+  } catch (const std::logic_error& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "it was accepted";
+  return "";
+}
+
 inline const OperatorReport& op(const PipelineReport& report, const std::string& name) {
   for (const OperatorReport& one : report.operators) {
     if (one.name == name) return one;

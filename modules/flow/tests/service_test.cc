@@ -75,15 +75,11 @@ TEST(PriorDataflow, Defect16AServiceWhoseConstructorThrowsFailsThePipeline) {
   (void)env.register_service<Broken>("broken");
   int records = 0;
   env.from_collection(numbers(3)).sink([&](int) { ++records; });
-  try {
-    (void)env.submit({.autostop = true});
-    FAIL() << "it succeeded";
-  } catch (const PipelineError& error) {
-    EXPECT_EQ(error.report().failed_at, "broken");
-    EXPECT_EQ(error.report().error, "no weights");
-    EXPECT_FALSE(service_of(error.report(), "broken").initialized);
-    EXPECT_TRUE(service_of(error.report(), "good").cleanup_completed);
-  }
+  const PipelineReport failed = failure_of(env);
+  EXPECT_EQ(failed.failed_at, "broken");
+  EXPECT_EQ(failed.error, "no weights");
+  EXPECT_FALSE(service_of(failed, "broken").initialized);
+  EXPECT_TRUE(service_of(failed, "good").cleanup_completed);
   EXPECT_EQ(records, 0);
 }
 
@@ -163,14 +159,10 @@ TEST(Services, GoOnEndingAfterOneThatFails) {
   (void)env.register_service<Talker>("first", said, std::string("first"));
   (void)env.register_service<BadEnd>("bad");
   env.from_collection(numbers(1)).sink([](int) {});
-  try {
-    (void)env.submit({.autostop = true});
-    FAIL() << "it succeeded";
-  } catch (const PipelineError& error) {
-    EXPECT_THAT(error.report().error, HasSubstr("service 'bad': stop(): cannot stop"));
-    EXPECT_TRUE(service_of(error.report(), "first").cleanup_completed);
-    EXPECT_EQ(error.report().releases[0].outcome, model::Outcome::failed);
-  }
+  const PipelineReport failed = failure_of(env);
+  EXPECT_THAT(failed.error, HasSubstr("service 'bad': stop(): cannot stop"));
+  EXPECT_TRUE(service_of(failed, "first").cleanup_completed);
+  EXPECT_EQ(failed.releases[0].outcome, model::Outcome::failed);
 }
 
 TEST(Services, AreNotCleanedWhereThePolicySaysSo) {
@@ -196,14 +188,10 @@ TEST(Services, ThatHangInTheirCleanupAreLeftBehind) {
   (void)env.register_service<Talker>("first", said, std::string("first"));
   (void)env.register_service<Hangs>(service("hangs").cleanup_timeout(20ms), let_go);
   env.from_collection(numbers(1)).sink([](int) {});
-  try {
-    (void)env.submit({.autostop = true, .when_stuck = WhenStuck::abandon});
-    FAIL() << "it succeeded";
-  } catch (const PipelineError& error) {
-    EXPECT_THAT(error.report().error, HasSubstr("cleanup() did not come back"));
-    EXPECT_FALSE(service_of(error.report(), "hangs").cleanup_completed);
-    EXPECT_TRUE(service_of(error.report(), "first").cleanup_completed);
-  }
+  const PipelineReport failed = failure_of(env, {.autostop = true, .when_stuck = WhenStuck::abandon});
+  EXPECT_THAT(failed.error, HasSubstr("cleanup() did not come back"));
+  EXPECT_FALSE(service_of(failed, "hangs").cleanup_completed);
+  EXPECT_TRUE(service_of(failed, "first").cleanup_completed);
   let_go->set_value();
 }
 

@@ -153,7 +153,7 @@ TEST(FileSinks, AFailureAnywhereLeavesTheFolderAsItWas) {
   stream.sink([](int x) {
     if (x == 99'999) throw std::runtime_error("at the last");
   });
-  EXPECT_EQ(failure(env).error, "at the last");
+  EXPECT_EQ(failure_of(env).error, "at the last");
   EXPECT_THAT(folder.names(), ElementsAre("out"));
   EXPECT_EQ(folder.text("out"), "old\n");
 }
@@ -201,7 +201,7 @@ TEST(FileSinks, AWriteThatFailsFailsThePipelineAtThatOperator) {
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
     LocalEnvironment env("full");
     env.from_collection(numbers(records)).sink(to_lines(folder / "out")).on_error(skip).name("out");
-    const PipelineReport report = failure(env);
+    const PipelineReport report = failure_of(env);
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
     EXPECT_EQ(report.failed_at, "out");
     EXPECT_THAT(report.error, HasSubstr(folder / "out"));
@@ -220,7 +220,7 @@ TEST(FileSinks, ANameThatCannotBeTakenFailsAndLeavesNothing) {
       })
       .sink(to_lines(folder / "out"))
       .name("out");
-  const PipelineReport report = failure(env);
+  const PipelineReport report = failure_of(env);
   EXPECT_EQ(report.failed_at, "out");
   EXPECT_THAT(report.error, HasSubstr("cannot rename to " + (folder / "out")));
   EXPECT_THAT(folder.names(), ElementsAre("out"));
@@ -234,7 +234,7 @@ TEST(FileSinks, WhatIsNoFileIsNotReplaced) {
   const auto error_of = [&](const std::string& path) {
     LocalEnvironment env("refused");
     env.from_collection(numbers(1)).sink(to_lines(path));
-    return failure(env).error;
+    return failure_of(env).error;
   };
   EXPECT_THAT(error_of(folder / "pipe"), HasSubstr("it is no file"));
   EXPECT_THAT(error_of(folder / "."), HasSubstr("it is no file"));

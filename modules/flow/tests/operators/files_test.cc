@@ -53,11 +53,12 @@ TEST(Lines, AFileThatIsNotThereFailsBeforeTheFirstRecord) {
   int records = 0;
   env.from_collection(numbers(1000)).sink([&](int) { ++records; });
   env.from_lines(folder / "nothing").on_error(skip).sink([](const std::string&) {});
-  EXPECT_EQ(failure(env).error, "ebb: cannot open " + (folder / "nothing") + ": No such file or directory");
+  EXPECT_EQ(failure_of(env).error,
+            "ebb: cannot open " + (folder / "nothing") + ": No such file or directory");
   EXPECT_EQ(records, 0);
   LocalEnvironment other("folder");
   other.from_lines(folder / ".").sink([](const std::string&) {});
-  EXPECT_THAT(failure(other).error, HasSubstr("Is a directory"));
+  EXPECT_THAT(failure_of(other).error, HasSubstr("Is a directory"));
 }
 
 TEST(Lines, OneThatIsTooLongIsNamedAndCanBeLeftOut) {
@@ -66,7 +67,7 @@ TEST(Lines, OneThatIsTooLongIsNamedAndCanBeLeftOut) {
       folder.file("long", "0123456789\r\nmore than ten\n" + std::string(1'000'000, 'x') + "\nend");
   LocalEnvironment env("fails");
   env.from_lines(path, {.max_line = 10}).sink([](const std::string&) {});
-  EXPECT_EQ(failure(env).error, "ebb: " + path + ", line 2: longer than 10 bytes; max_line allows more");
+  EXPECT_EQ(failure_of(env).error, "ebb: " + path + ", line 2: longer than 10 bytes; max_line allows more");
   LocalEnvironment other("skips");
   auto lines = other.from_lines(path, {.max_line = 10}).on_error(skip).name("file").collect();
   const PipelineReport report = run(other);
@@ -222,7 +223,7 @@ TEST(Csv, ARowThatIsNoneFailsThePipelineOrIsLeftOut) {
                                "\",2\n9,10\n11,\"never closed\n12,13");
   LocalEnvironment env("fails");
   env.from_csv(path).sink([](const CsvRow&) {});
-  EXPECT_EQ(failure(env).error, "ebb: " + path + ", line 3: 1 fields where line 1 has 2");
+  EXPECT_EQ(failure_of(env).error, "ebb: " + path + ", line 3: 1 fields where line 1 has 2");
   LocalEnvironment other("skips");
   auto rows = other.from_csv(path, {.max_row = 100}).on_error(skip).name("file").collect();
   const PipelineReport report = run(other);
@@ -250,10 +251,10 @@ TEST(Csv, AHeaderThatIsNoneFailsWhateverThePolicy) {
   const Folder folder;
   LocalEnvironment env("header");
   env.from_csv(folder.file("a", "a\"b\n1\n")).on_error(skip).sink([](const CsvRow&) {});
-  EXPECT_THAT(failure(env).error, HasSubstr("line 1: a quote within a field"));
+  EXPECT_THAT(failure_of(env).error, HasSubstr("line 1: a quote within a field"));
   LocalEnvironment wide("wide");
   wide.from_csv(folder.file("b", "a,b,c\n"), {.max_columns = 2}).sink([](const CsvRow&) {});
-  EXPECT_THAT(failure(wide).error, HasSubstr("line 1: more columns than max_columns allows"));
+  EXPECT_THAT(failure_of(wide).error, HasSubstr("line 1: more columns than max_columns allows"));
   LocalEnvironment odd("odd");
   EXPECT_THROW((void)odd.from_csv("a", {.delimiter = '"'}), std::invalid_argument);
 }
@@ -273,7 +274,7 @@ TEST(JsonLines, ALineThatIsNoJsonFailsThePipelineOrIsLeftOut) {
   const std::string path = folder.file("a", "1\n{\"a\":\n[[[1]]]\n{\"a\":1,\"a\":2}\n2 3\n4");
   LocalEnvironment env("fails");
   env.from_json_lines(path).sink([](const boost::json::value&) {});
-  EXPECT_EQ(failure(env).error, "ebb: " + path + ", line 2: the JSON text is cut off at byte 5");
+  EXPECT_EQ(failure_of(env).error, "ebb: " + path + ", line 2: the JSON text is cut off at byte 5");
   LocalEnvironment other("skips");
   auto values = other.from_json_lines(path, {.max_depth = 2}).on_error(skip).name("file").collect();
   EXPECT_EQ(op(run(other), "file").skipped, 4u);

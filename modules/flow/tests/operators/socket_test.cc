@@ -137,10 +137,10 @@ TEST(Socket, NobodyThereFailsBeforeTheFirstRecord) {
   const std::string address = "127.0.0.1:" + std::to_string(free_port());
   LocalEnvironment env("socket");
   env.from_socket(address).sink([](const std::string&) {});
-  EXPECT_EQ(failure(env).error, "ebb: cannot connect to " + address + ": Connection refused");
+  EXPECT_EQ(failure_of(env).error, "ebb: cannot connect to " + address + ": Connection refused");
   LocalEnvironment unknown("unknown");
   unknown.from_socket("no-such-host.invalid:1").sink([](const std::string&) {});
-  EXPECT_THAT(failure(unknown).error, HasSubstr("cannot find the host of no-such-host.invalid:1"));
+  EXPECT_THAT(failure_of(unknown).error, HasSubstr("cannot find the host of no-such-host.invalid:1"));
   LocalEnvironment wrong("wrong");
   for (const char* text : {"host", "host:", "host:port", "host:0", "host:65536", "host:1x", ""}) {
     EXPECT_THROW((void)wrong.from_socket(text), std::invalid_argument) << text;
@@ -158,7 +158,7 @@ TEST(Socket, AConnectionThatIsNotAnsweredEndsInTimeOrAtAStop) {
   }
   LocalEnvironment env("socket");
   env.from_socket("127.0.0.1", server.port(), {.connect_timeout = 100ms}).sink([](const std::string&) {});
-  EXPECT_THAT(failure(env).error, HasSubstr("Connection timed out"));
+  EXPECT_THAT(failure_of(env).error, HasSubstr("Connection timed out"));
   LocalEnvironment other("stopped");
   other.from_socket("127.0.0.1", server.port(), {.connect_timeout = 1min}).sink([](const std::string&) {});
   Pipeline pipeline = other.submit();
@@ -201,7 +201,7 @@ TEST(Socket, AnAddressInUseFailsBeforeTheFirstRecord) {
   const Server server;
   LocalEnvironment env("listens");
   env.from_socket("127.0.0.1", server.port(), {.listen = true}).sink([](const std::string&) {});
-  EXPECT_EQ(failure(env).error,
+  EXPECT_EQ(failure_of(env).error,
             "ebb: cannot listen at 127.0.0.1:" + std::to_string(server.port()) + ": Address already in use");
 }
 

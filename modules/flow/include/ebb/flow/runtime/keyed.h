@@ -77,6 +77,16 @@ void fold_into(F& function, Context& context, V& value, const T& record) {
   }
 }
 
+/// The input has ended: what `out_of(key, value)` gives of each key comes out.
+void give_all(auto& state, Here here, auto&& next, auto&& out_of) {
+  for (auto& [key, value] : state) {
+    auto out = out_of(key, value);
+    ++here.hot.given;
+    next(std::move(out));
+  }
+  state.clear();
+}
+
 /// reduce(init, f): each key's records folded into a value, which comes out when the input ends.
 template <typename K, typename V, typename F, typename P = FailPolicy>
 struct Fold {
@@ -103,12 +113,8 @@ struct Fold {
     });
   }
   void finish(Here here, Loop&, auto&& next) {
-    for (auto& [key, value] : state) {
-      std::pair<K, V> out(key, std::move(value));
-      ++here.hot.given;
-      next(std::move(out));
-    }
-    state.clear();
+    give_all(state, here, next,
+             [](const K& key, V& value) { return std::pair<K, V>(key, std::move(value)); });
   }
 };
 
@@ -150,12 +156,7 @@ struct Combine {
   void finish(Here here, Loop&, auto&& next)
     requires(!Running)
   {
-    for (auto& [key, value] : state) {
-      T out(std::move(value));
-      ++here.hot.given;
-      next(std::move(out));
-    }
-    state.clear();
+    give_all(state, here, next, [](const K&, T& value) { return T(std::move(value)); });
   }
 };
 
@@ -178,11 +179,7 @@ struct Process {
 
   template <typename In>
   [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&& next) {
-    const auto emit = [&](U out) {
-      ++here.hot.given;
-      next(std::move(out));
-      loop.worker.at = here.of;
-    };
+    const auto emit = emitter<U>(here, loop, next);
     guarded(policy, here, loop, payload(record), [&] { run(record, here, loop, emit); });
   }
 
@@ -235,11 +232,7 @@ struct JoinAll {
 
   template <typename In>
   void apply(In&& record, Here here, Loop& loop, auto&& next) {
-    const auto emit = [&](U out) {
-      ++here.hot.given;
-      next(std::move(out));
-      loop.worker.at = here.of;
-    };
+    const auto emit = emitter<U>(here, loop, next);
     guarded(policy, here, loop, record.value, [&] {
       note_key(here.slot.context, record);
       auto& [left, right] = state[record.key];

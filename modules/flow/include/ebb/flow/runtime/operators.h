@@ -90,6 +90,16 @@ struct Filter {
   }
 };
 
+/// What a function emits to: each record goes on at once.
+template <typename U>
+[[gnu::always_inline]] inline auto emitter(Here here, Loop& loop, auto& next) {
+  return [here, &loop, &next](U out) {
+    ++here.hot.given;
+    next(std::move(out));
+    loop.worker.at = here.of;
+  };
+}
+
 /// Calls a function that emits records: with `emit` itself, or where it wants one with a Collector<U>.
 template <typename U, typename F, typename Emit, typename... A>
 [[gnu::always_inline]] inline void expand(F& function, Context& context, Emit& emit, A&&... arguments) {
@@ -117,11 +127,7 @@ struct FlatMap {
 
   template <typename In>
   [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&& next) {
-    const auto emit = [&](U out) {
-      ++here.hot.given;
-      next(std::move(out));
-      loop.worker.at = here.of;
-    };
+    const auto emit = emitter<U>(here, loop, next);
     guarded(policy, here, loop, payload(record), [&] {
       note_key(here.slot.context, record);
       expand<U>(function, here.slot.context, emit, std::as_const(payload(record)));
