@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define REPORTS "log_path=" EBB_SANITIZER_REPORTS "/report:"
+// With the program's name: one that is killed as it begins to write leaves an empty file.
+#define REPORTS "log_exe_name=1:log_path=" EBB_SANITIZER_REPORTS "/report:"
 
 const char* __asan_default_options(void);
 const char* __ubsan_default_options(void);

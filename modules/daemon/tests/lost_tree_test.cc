@@ -71,7 +71,8 @@ class LostTreeTest : public ::testing::Test {
     EXPECT_TRUE(condition());
   }
 
-  const AttemptId attempt_{JobId(0x7f3a91c2), 1};
+  // This process's own: a hunt goes through all processes, those of a test beside it too.
+  const AttemptId attempt_{JobId(static_cast<std::uint32_t>(::getpid())), 1};
   std::filesystem::path folder_;
   boost::asio::io_context io_;
   std::unique_ptr<Context> context_;

@@ -32,6 +32,12 @@ std::optional<std::uint64_t> limit_on_locks(std::string_view text) {
   return std::nullopt;
 }
 
+bool marked_by_limit(pid_t pid, const Marks& marks) {
+  if (marks.limit == 0) return false;
+  const auto limits = read_proc_file(pid, "limits");
+  return limits && limit_on_locks(*limits) == marks.limit;
+}
+
 bool marked(pid_t pid, const Marks& marks) {
   const auto text = read_proc_file(pid, "environ", 16 << 20);
   if (!text) return false;
@@ -39,9 +45,7 @@ bool marked(pid_t pid, const Marks& marks) {
   const bool all = std::all_of(
       marks.environment.begin(), marks.environment.end(),
       [&](const std::string& mark) { return std::find(words.begin(), words.end(), mark) != words.end(); });
-  if (all || marks.limit == 0) return all;
-  const auto limits = read_proc_file(pid, "limits");
-  return limits && limit_on_locks(*limits) == marks.limit;
+  return all || marked_by_limit(pid, marks);
 }
 
 void send(int pidfd, int signal) noexcept { ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }
@@ -158,8 +162,21 @@ void Orphans::reap_leader() {
   leader_ = 0;
 }
 
+// Whose end no look foresaw. A zombie has no environment any more, but still its limits.
+void Orphans::reap_ended() const {
+  const auto pids = list_pids();
+  if (!pids || marks_.limit == 0) return;
+  for (const pid_t pid : *pids) {
+    const auto stat = read_proc_stat(pid);
+    if (!stat || !stat->gone() || stat->ppid != ::getpid() || !marked_by_limit(pid, marks_)) continue;
+    siginfo_t info{};
+    ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG);
+  }
+}
+
 void Orphans::reap() {
   reap_leader();
+  reap_ended();
   const pid_t self = ::getpid();
   std::erase_if(killed_, [&](const auto& entry) {
     siginfo_t info{};

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,6 +47,21 @@ TEST(Orphans, AreGoneOnlyWhenALookAfterTheLastDeathFindsNone) {
           }
         }
       });
+}
+
+// It came to this process between two looks, or died of another's kill: nobody else would reap it.
+TEST(Orphans, ThatEndedByThemselvesAreReapedByTheirLimit) {
+  const Marks marks = attempt_marks({.job = JobId(static_cast<std::uint32_t>(::getpid())), .number = 1});
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit limit{.rlim_cur = marks.limit, .rlim_max = RLIM_INFINITY};
+    ::setrlimit(RLIMIT_LOCKS, &limit);
+    ::_exit(0);
+  }
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_TRUE(Orphans(marks).sweep());
+  EXPECT_EQ(::waitpid(child, nullptr, WNOHANG), -1) << "it stays a zombie";
 }
 
 }  // namespace

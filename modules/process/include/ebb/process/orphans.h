@@ -43,8 +43,8 @@ class Orphans {
   /// Those that live now. What may not be read (another user's) does not count.
   [[nodiscard]] std::vector<Survivor> find() const;
   /// Stops them all, so that none forks past the kill, kills them, and reaps those that have come to this
-  /// process. True when none is left: one that began after all that were killed had gone has found nothing.
-  /// Else it is to be called again.
+  /// process, with what ended by itself (where the limit tells whose it was). True when none is left: one
+  /// that began after all that were killed had gone has found nothing. Else it is to be called again.
   [[nodiscard]] bool sweep();
   /// Sweeps until none is left, or the deadline has passed: which of both. Blocks.
   [[nodiscard]] bool end(BootTime deadline);
@@ -57,6 +57,7 @@ class Orphans {
   [[nodiscard]] std::vector<Found> look() const;
   void reap();
   void reap_leader();
+  void reap_ended() const;
 
   Marks marks_;
   pid_t leader_;
