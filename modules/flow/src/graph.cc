@@ -7,10 +7,46 @@
 
 namespace ebb::flow {
 
+Graph::~Graph() = default;
+
+Operator* Graph::add(const char* kind, std::string name) {
+  operators.push_back(std::make_unique<Operator>());
+  operators.back()->kind = kind;
+  operators.back()->name = std::move(name);
+  return operators.back().get();
+}
+
+Stage* Graph::place(std::unique_ptr<Stage> stage, std::span<Operator* const> rest, int replicas) {
+  stage->operators.insert(stage->operators.end(), rest.begin(), rest.end());
+  stage->replicas = replicas;
+  stages.push_back(std::move(stage));
+  return stages.back().get();
+}
+
+EdgeBase* Graph::connect(NodeBase& node, Stage* consumer, Spread spread) {
+  if (!node.copies && !node.edges.empty()) used_twice.push_back(node.producer);
+  node.edges.push_back(own(node.make_edge(node.producer, consumer, spread)));
+  node.producer->outputs.push_back(node.edges.back());
+  return node.edges.back();
+}
+
+std::vector<EdgeBase*> Graph::connect(const std::vector<From>& streams, Stage* consumer) {
+  std::vector<EdgeBase*> made;
+  made.reserve(streams.size());
+  for (const From& stream : streams) made.push_back(connect(*stream.node, consumer, stream.spread));
+  return made;
+}
+
+EdgeBase* Graph::own(std::unique_ptr<EdgeBase> edge) {
+  edges.push_back(std::move(edge));
+  edges.back()->consumer()->inputs.push_back(edges.back().get());
+  return edges.back().get();
+}
+
 void Graph::connect_sides() {
   for (const auto& stage : stages) {
     for (Operator* op : stage->operators) {
-      for (SideBase* side : op->sides) op->taps.push_back(&side->connect(*this, *stage, *op));
+      for (SideBase* side : op->sides) side->connect(*this, *stage, *op);
     }
   }
 }

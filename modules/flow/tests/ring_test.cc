@@ -10,7 +10,7 @@ namespace {
 
 TEST(Ring, GivesRecordsInTheirOrderAndKnowsItsEnd) {
   Parker producer, consumer;
-  Ring<std::string> ring(4, producer, consumer);
+  Ring<std::string> ring(4, 4, producer, consumer);
   for (int i = 0; i < 4; ++i) {
     ASSERT_TRUE(ring.has_room());
     ring.push(std::to_string(i));
@@ -34,7 +34,7 @@ TEST(Ring, GivesRecordsInTheirOrderAndKnowsItsEnd) {
 TEST(Ring, LosesNothingBetweenTwoThreadsThatSleep) {
   constexpr std::uint64_t kRecords = 200'000;
   Parker producer, consumer;
-  Ring<std::uint64_t> ring(16, producer, consumer);
+  Ring<std::uint64_t> ring(16, 16, producer, consumer);
   std::thread taker([&] {
     std::uint64_t next = 0;
     while (!ring.ended()) {
@@ -59,7 +59,7 @@ TEST(Ring, LosesNothingBetweenTwoThreadsThatSleep) {
 // However few they are, and wherever the position stands that is told once for many.
 TEST(Ring, GivesEachRecordAsSoonAsItWasPushed) {
   Parker producer, consumer;
-  Ring<std::uint64_t> ring(4096, producer, consumer);
+  Ring<std::uint64_t> ring(4096, 4096, producer, consumer);
   std::uint64_t next = 0, taken = 0;
   for (const std::size_t count : {3u, 1u, 60u, 64u, 65u, 1000u, 1u}) {
     auto writer = ring.writer();
@@ -81,7 +81,7 @@ TEST(Ring, GivesEachRecordAsSoonAsItWasPushed) {
 
 TEST(Ring, WakesItsConsumerWithASingleRecord) {
   Parker producer, consumer;
-  Ring<std::uint64_t> ring(4096, producer, consumer);
+  Ring<std::uint64_t> ring(4096, 4096, producer, consumer);
   std::thread taker([&] {
     consumer.wait([&] { return !ring.empty(); });
     EXPECT_EQ(ring.front(9).size(), 1u);
@@ -92,9 +92,39 @@ TEST(Ring, WakesItsConsumerWithASingleRecord) {
   taker.join();
 }
 
+// A thread that was asleep needs time to come back, in which the other one must not be without work; but what
+// waits must be able to flow out at a stop.
+TEST(Ring, HoldsMoreForAConsumerThatIsFastAndFewerForOneThatIsSlow) {
+  Parker producer, consumer;
+  Ring<int> ring(4, 16, producer, consumer);
+  const auto fill = [&] {
+    while (ring.has_room()) ring.push(1);
+    return ring.sent() - ring.taken();
+  };
+  BootTime now = BootClock::now();
+  EXPECT_EQ(fill(), 4u);
+  ring.hurry(now);
+  EXPECT_EQ(ring.capacity(), 4u) << "it was never full before";
+  ring.pop(4);
+  EXPECT_EQ(fill(), 4u);
+  ring.hurry(now += std::chrono::microseconds(100));
+  EXPECT_TRUE(ring.roomy()) << "the producer need not wait";
+  EXPECT_EQ(fill(), 8u);
+  for (int i = 0; i < 3; ++i) ring.hurry(now += std::chrono::microseconds(100));
+  EXPECT_EQ(fill(), 16u) << "as many as it has memory for";
+  for (int i = 0; i < 3; ++i) ring.hurry(now += std::chrono::milliseconds(2));
+  EXPECT_EQ(ring.capacity(), 16u);
+  ring.hurry(now += std::chrono::milliseconds(20));
+  EXPECT_EQ(ring.capacity(), 8u);
+  EXPECT_FALSE(ring.has_room());
+  EXPECT_FALSE(ring.writer().has_room());
+  for (int i = 0; i < 3; ++i) ring.hurry(now += std::chrono::milliseconds(20));
+  EXPECT_EQ(ring.capacity(), 4u) << "no fewer than at first";
+}
+
 TEST(Ring, TellsItsProducerThatNothingIsTakenAnyMore) {
   Parker producer, consumer;
-  Ring<int> ring(2, producer, consumer);
+  Ring<int> ring(2, 2, producer, consumer);
   ring.push(1);
   ring.push(2);
   std::thread giver([&] { producer.wait([&] { return ring.roomy(); }); });

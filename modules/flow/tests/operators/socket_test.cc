@@ -127,6 +127,7 @@ TEST(Socket, AResetFailsThePipelineWhateverThePolicy) {
   write(peer, "one\n");
   await(pipeline, "lines", 1);
   reset(peer);
+  EXPECT_TRUE(pipeline.wait(20s));  // its operators; the stop is heard too late to matter
   pipeline.stop();
   EXPECT_EQ(pipeline.report().outcome, Outcome::failed);
   EXPECT_EQ(pipeline.report().error,

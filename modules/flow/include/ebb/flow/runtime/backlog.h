@@ -12,12 +12,38 @@
 
 namespace ebb::flow {
 
+/// What a backlog has of which its records' type does not matter.
+class BacklogBase {
+ public:
+  explicit BacklogBase(Parker& consumer) : consumer_(&consumer) {}
+  virtual ~BacklogBase() = default;
+  BacklogBase(const BacklogBase&) = delete;
+  BacklogBase& operator=(const BacklogBase&) = delete;
+
+  [[nodiscard]] bool empty() const noexcept { return !waiting_.load(std::memory_order_acquire); }
+  /// Consumer: this many were taken to be worked on.
+  void count_taken(std::uint64_t count) noexcept {
+    taken_.store(taken_.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+  }
+
+  // Anybody's.
+  void wake() noexcept { consumer_->wake(); }
+  [[nodiscard]] std::uint64_t sent() const noexcept { return sent_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t taken() const noexcept { return taken_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t most() const noexcept { return most_.load(std::memory_order_relaxed); }
+
+ protected:
+  Parker* consumer_;
+  std::atomic<bool> waiting_{false};
+  std::atomic<std::uint64_t> sent_{0}, taken_{0}, most_{0};
+};
+
 /// What waits on a feedback edge: the one queue without an end, since a stage of a cycle that had to wait for
 /// room before it would wait for itself. Any number of producers, one consumer.
 template <typename T>
-class Backlog {
+class Backlog final : public BacklogBase {
  public:
-  explicit Backlog(Parker& consumer) : consumer_(&consumer) {}
+  using BacklogBase::BacklogBase;
 
   /// Producers: appends; how many bytes wait now, the record's among them.
   std::uint64_t push(T&& record) {
@@ -43,22 +69,8 @@ class Backlog {
     std::swap(into, records_);
     bytes_ = 0;
   }
-  [[nodiscard]] bool empty() const noexcept { return !waiting_.load(std::memory_order_acquire); }
-  /// Consumer: this many were taken to be worked on.
-  void count_taken(std::uint64_t count) noexcept {
-    taken_.store(taken_.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
-  }
-
-  // Anybody's.
-  void wake() noexcept { consumer_->wake(); }
-  [[nodiscard]] std::uint64_t sent() const noexcept { return sent_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t taken() const noexcept { return taken_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t most() const noexcept { return most_.load(std::memory_order_relaxed); }
 
  private:
-  Parker* consumer_;
-  std::atomic<bool> waiting_{false};
-  std::atomic<std::uint64_t> sent_{0}, taken_{0}, most_{0};
   std::mutex mutex_;
   std::vector<T> records_;
   std::uint64_t bytes_ = 0;

@@ -14,15 +14,10 @@
 /// made of both when it ends or is cut.
 namespace ebb::flow {
 
-/// Where a chain begins that is fed by other stages: at each of these nodes, over a ring or on their thread.
-template <typename T>
-struct From {
-  std::shared_ptr<Node<T>> node;
-  Spread spread = Spread::round_robin;
-};
+/// Where a chain begins that is fed by other stages: over rings from several, or on the thread of one.
 template <typename T>
 struct FromRings {
-  std::vector<From<T>> from;
+  std::vector<From> from;
   bool in_turn = false;  // strictly one record from each replica
 };
 template <typename T>
@@ -50,7 +45,7 @@ inline constexpr int kMostReplicas = 1024;
 /// Makes the stage of a finished chain, and the edges that feed it.
 template <typename T, typename... Ops, typename F, typename P>
 Stage* place(Graph& graph, FromSource<F, P> begin, Pack<Ops...> ops, const std::vector<Operator*>& infos,
-             int replicas, std::shared_ptr<Node<T>> node) {
+             int replicas, std::shared_ptr<NodeBase> node) {
   using Spec = SourceSpec<F, P>;
   Operator* op = begin.op;
   auto stage = std::make_unique<FusedStage<Spec, T, Ops...>>(
@@ -60,18 +55,18 @@ Stage* place(Graph& graph, FromSource<F, P> begin, Pack<Ops...> ops, const std::
 }
 template <typename T, typename... Ops, typename In>
 Stage* place(Graph& graph, const FromRings<In>& begin, Pack<Ops...> ops, const std::vector<Operator*>& infos,
-             int replicas, std::shared_ptr<Node<T>> node) {
+             int replicas, std::shared_ptr<NodeBase> node) {
   auto made = std::make_unique<FusedStage<RingSpec<In>, T, Ops...>>(RingSpec<In>{}, std::move(ops), infos,
                                                                     std::move(node));
   auto& spec = made->spec();
   spec.in_turn = begin.in_turn;
   Stage* stage = graph.place(std::move(made), infos, replicas);
-  for (const From<In>& from : begin.from) spec.edges.push_back(graph.connect(*from.node, stage, from.spread));
+  spec.edges = graph.connect(begin.from, stage);
   return stage;
 }
 template <typename T, typename... Ops, typename In>
 Stage* place(Graph& graph, const FromNode<In>& begin, Pack<Ops...> ops, const std::vector<Operator*>& infos,
-             int replicas, std::shared_ptr<Node<T>> node) {
+             int replicas, std::shared_ptr<NodeBase> node) {
   auto made = std::make_unique<FusedStage<InlineSpec<In>, T, Ops...>>(InlineSpec<In>{}, std::move(ops), infos,
                                                                       std::move(node));
   auto& spec = made->spec();

@@ -14,8 +14,8 @@ class FeedbackHead {
  public:
   using Interface = Replica;
 
-  explicit FeedbackHead(std::vector<Edge<T>*> edges) : edges_(std::move(edges)) {
-    for (const Edge<T>* edge : edges_) {
+  explicit FeedbackHead(std::vector<EdgeBase*> edges) : edges_(std::move(edges)) {
+    for (const EdgeBase* edge : edges_) {
       if (edge->cycle() != nullptr) cycle_ = edge->cycle();
     }
   }
@@ -27,7 +27,7 @@ class FeedbackHead {
     const std::size_t end = std::min(batch_.size(), next_ + limit), begin = next_;
     while (next_ < end && !loop.stopped) emit(std::move(batch_[next_++]));
     worked_on_ = next_ - begin;
-    from_->backlog()->count_taken(worked_on_);
+    from_->backlog().count_taken(worked_on_);
     return Replica::Step::worked;
   }
   void settle() noexcept {
@@ -37,7 +37,7 @@ class FeedbackHead {
   Replica::Step swallow() {
     if (next_ == batch_.size() && !fetch()) return over() ? Replica::Step::ended : Replica::Step::idle;
     const std::size_t count = batch_.size() - std::exchange(next_, batch_.size());
-    from_->backlog()->count_taken(count);
+    from_->backlog().count_taken(count);
     from_->count_swallowed(0, count);
     if (cycle_ != nullptr) cycle_->leave(count);
     return Replica::Step::worked;
@@ -45,10 +45,10 @@ class FeedbackHead {
   [[nodiscard]] bool ready() const noexcept {
     return next_ < batch_.size() || over() ||
            std::any_of(
-               edges_.begin(), edges_.end(), [](const Edge<T>* edge) { return !edge->backlog()->empty(); });
+               edges_.begin(), edges_.end(), [](const EdgeBase* edge) { return !edge->backlog().empty(); });
   }
   void end(Discard reason) noexcept {
-    for (Edge<T>* edge : edges_) edge->abandon(reason);
+    for (EdgeBase* edge : edges_) edge->abandon(reason);
   }
   static constexpr bool commits() noexcept { return false; }
   void close(bool) noexcept {}
@@ -57,10 +57,10 @@ class FeedbackHead {
   bool fetch() {
     next_ = 0;
     batch_.clear();
-    for (Edge<T>* edge : edges_) {
-      if (edge->backlog()->empty()) continue;
+    for (EdgeBase* edge : edges_) {
+      if (edge->backlog().empty()) continue;
       from_ = edge;
-      edge->backlog()->take(batch_);
+      static_cast<Backlog<T>&>(edge->backlog()).take(batch_);
       return true;
     }
     return false;
@@ -69,12 +69,12 @@ class FeedbackHead {
   [[nodiscard]] bool over() const noexcept {
     if (cycle_ != nullptr) return cycle_->over();
     return std::all_of(edges_.begin(), edges_.end(),
-                       [](const Edge<T>* edge) { return edge->closed() && edge->backlog()->empty(); });
+                       [](const EdgeBase* edge) { return edge->closed() && edge->backlog().empty(); });
   }
 
-  std::vector<Edge<T>*> edges_;
+  std::vector<EdgeBase*> edges_;
   Cycle* cycle_ = nullptr;
-  Edge<T>* from_ = nullptr;
+  EdgeBase* from_ = nullptr;
   std::vector<T> batch_;
   std::size_t next_ = 0, worked_on_ = 0;
 };

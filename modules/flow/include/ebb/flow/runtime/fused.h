@@ -32,6 +32,11 @@ inline constexpr bool kCopiedIntoLoop =
 template <typename Op>
 using InLoop = std::conditional_t<kCopiedIntoLoop<Op>, Op, Op&>;
 
+/// Operators that may give records when their input has ended.
+template <typename Op>
+inline constexpr bool kHoldsRecords =
+    requires(Op& op, Here here, Loop& loop, void* next) { op.finish(here, loop, next); };
+
 template <typename Op>
 [[gnu::always_inline]] inline void put_back(Op& op, const std::type_identity_t<Op>& copy) noexcept {
   if constexpr (kCopiedIntoLoop<Op>) std::construct_at(std::addressof(op), copy);
@@ -118,7 +123,9 @@ class Chained {
   void finish() {
     finishing_ = true;
     stopped_ = false;
-    finish_from<0>();
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      (..., finish_at<I>());
+    }(std::make_index_sequence<kOps>());
     output_.flush();
   }
 
@@ -213,24 +220,20 @@ class Chained {
   }
 
   template <std::size_t I>
-  void finish_from() {
-    if constexpr (I < kOps) {
+  void finish_at() {
+    if constexpr (kHoldsRecords<PackAt<I, Ops...>>) {
+      if (worker_->run().halted()) return;
       Pass pass(*this);
       const auto next = [&](auto&& out) {
         if (!accepts(I + 1, pass.loop)) return pass.template drop<I>();
         pass.template push<I + 1>(std::forward<decltype(out)>(out));
       };
-      if constexpr (requires { at<I>(pass.ops).finish(pass.template here<I>(), pass.loop, next); }) {
-        if (!worker_->run().halted()) {
-          try {
-            at<I>(pass.ops).finish(pass.template here<I>(), pass.loop, next);
-          } catch (...) {  // of the records' own constructors
-            worker_->run().fail(slots_[I]->of->name, std::current_exception());
-          }
-        }
+      try {
+        at<I>(pass.ops).finish(pass.template here<I>(), pass.loop, next);
+      } catch (...) {  // of the records' own constructors
+        worker_->run().fail(slots_[I]->of->name, std::current_exception());
       }
       pass.settle();
-      finish_from<I + 1>();
     }
   }
 
@@ -275,13 +278,8 @@ class Chained {
 /// that run inline behind it.
 template <typename T>
 struct Outlet {
-  Output<T> output;
-  std::vector<std::unique_ptr<Consumer<T>>> inlined;
-};
-template <>
-struct Outlet<void> {
-  NoOutput output;
-  std::vector<std::unique_ptr<Replica>> inlined;
+  std::conditional_t<std::is_void_v<T>, NoOutput, Output<T>> output;
+  InlineReplicas inlined;
 };
 
 /// A head, the operators behind it, and what runs inline behind those, for every kind of head: what is called
@@ -298,25 +296,23 @@ class FusedBase : public Head::Interface {
   void open() override {
     head_.open();
     chain_.open();
-    for (auto& behind : inlined_) behind->open();
+    inlined_.open();
   }
   void finish() override {
     chain_.finish();
-    for (auto& behind : inlined_) behind->finish();
+    inlined_.finish();
   }
   void end(Discard reason) noexcept override {
     head_.end(reason);
     chain_.end();
-    for (auto& behind : inlined_) behind->end(reason);
+    inlined_.end(reason);
   }
   [[nodiscard]] bool commits() const noexcept override {
-    return Head::commits() || Chain::commits() ||
-           std::any_of(inlined_.begin(), inlined_.end(),
-                       [](const auto& behind) { return behind->commits(); });
+    return Head::commits() || Chain::commits() || inlined_.commits();
   }
   void close(bool success) noexcept override {
     chain_.close(success);
-    for (auto& behind : inlined_) behind->close(success);
+    inlined_.close(success);
   }
   void close_source(bool success) noexcept override { head_.close(success); }
 
@@ -327,7 +323,7 @@ class FusedBase : public Head::Interface {
 
   Head head_;
   Chain chain_;
-  decltype(Outlet<T>::inlined) inlined_;
+  InlineReplicas inlined_;
 };
 
 /// A replica with a thread of its own: it takes records from a source or from rings.

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "ebb/flow/context.h"
-#include "ebb/flow/runtime/cycle.h"
+#include "ebb/flow/runtime/edge.h"
 #include "ebb/flow/runtime/run_state.h"
 #include "ebb/flow/runtime/worker.h"
 
@@ -19,8 +19,6 @@
 /// records on.
 namespace ebb::flow {
 
-class Stage;
-class EdgeBase;
 class SideEnd;
 struct Graph;
 
@@ -34,7 +32,7 @@ class SideBase {
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   /// Makes the edge from an operator of a stage.
-  virtual EdgeBase& connect(Graph& graph, Stage& producer, Operator& from) = 0;
+  virtual void connect(Graph& graph, Stage& producer, Operator& from) = 0;
   /// A replica's end of such an edge.
   [[nodiscard]] virtual std::unique_ptr<SideEnd> end(EdgeBase& edge, Worker& worker,
                                                      std::size_t replica) const = 0;
@@ -64,55 +62,6 @@ struct Operator {
   std::vector<SideBase*> sides;  ///< the side streams that it feeds
   std::vector<EdgeBase*> taps;   ///< the edges to them
   Cycle* cycle = nullptr;        ///< that its stage is in
-};
-
-/// The connection between two stages. Between P producing and C consuming replicas lie P × C rings.
-class EdgeBase {
- public:
-  EdgeBase(Stage* producer, Stage* consumer) : producer_(producer), consumer_(consumer) {}
-  virtual ~EdgeBase() = default;
-  EdgeBase(const EdgeBase&) = delete;
-  EdgeBase& operator=(const EdgeBase&) = delete;
-
-  [[nodiscard]] Stage* producer() const noexcept { return producer_; }
-  [[nodiscard]] Stage* consumer() const noexcept { return consumer_; }
-  /// The operator whose records it carries: the producer's last one, unless it is a tap.
-  [[nodiscard]] const Operator& from() const noexcept;
-  /// It leads from an operator to a side stream.
-  void tap(const Operator& from, const SideBase& side) noexcept {
-    from_ = &from;
-    side_ = &side;
-  }
-  [[nodiscard]] const SideBase* side() const noexcept { return side_; }
-
-  /// It closes a cycle: without an end to what may wait on it.
-  void make_feedback() noexcept { feedback_ = true; }
-  [[nodiscard]] bool is_feedback() const noexcept { return feedback_; }
-  /// The cycle that both its ends belong to, or only its consumer; null where there is none.
-  Cycle* within = nullptr;
-  Cycle* into = nullptr;
-  /// How many may still bring something into the cycle that it leads into; once it is connected.
-  [[nodiscard]] virtual std::uint64_t ways_in() const noexcept = 0;
-
-  /// Makes the rings; both sides' workers are there, one for each replica.
-  virtual void connect(std::span<Worker* const> producers, std::span<Worker* const> consumers) = 0;
-
-  /// What producers put in or, where nobody takes it any more, dropped; and what consumers took.
-  struct Traffic {
-    std::uint64_t sent = 0;
-    std::uint64_t received = 0;
-    std::array<std::uint64_t, kDiscards> discarded{};
-    std::uint64_t most = 0;      ///< records that waited in one ring, at most
-    std::uint64_t capacity = 0;  ///< of one ring; 0 where there is none
-  };
-  [[nodiscard]] virtual Traffic traffic() const = 0;
-
- private:
-  Stage* producer_;
-  Stage* consumer_;
-  bool feedback_ = false;
-  const Operator* from_ = nullptr;
-  const SideBase* side_ = nullptr;
 };
 
 /// What one thread runs of a stage. All calls come from its worker's thread, in the order of this list.
@@ -171,12 +120,33 @@ class Stage {
   Stage() = default;
 };
 
-template <typename T>
-class Edge;
-template <typename T>
-struct Node;
-enum class Spread : std::uint8_t;
 class ServiceBase;
+
+/// What a stream leads to: shared by the stage that gives its records and by the streams that are built on
+/// it.
+struct NodeBase {
+  Stage* producer = nullptr;
+  std::vector<EdgeBase*> edges;
+  bool copies = true;  ///< whether its records can be copied
+  /// An edge for its records; null behind a sink, which has none.
+  std::unique_ptr<EdgeBase> (*make_edge)(Stage* producer, Stage* consumer, Spread spread) = nullptr;
+};
+template <typename T>
+struct Node : NodeBase {
+  Node() {
+    if constexpr (!std::is_void_v<T>) {
+      copies = std::copy_constructible<T>;
+      make_edge = [](Stage* from, Stage* to, Spread spread) -> std::unique_ptr<EdgeBase> {
+        return std::make_unique<Edge<T>>(from, to, spread);
+      };
+    }
+  }
+};
+/// A stream that leads to a stage, and how its records are spread over that one's replicas.
+struct From {
+  std::shared_ptr<NodeBase> node;
+  Spread spread = Spread::round_robin;
+};
 
 /// What an environment builds, and owns all of: stages and edges know each other by plain pointers.
 struct Graph {
@@ -185,44 +155,30 @@ struct Graph {
   std::vector<std::unique_ptr<EdgeBase>> edges;
   std::vector<std::unique_ptr<SideBase>> sides;
   std::vector<std::shared_ptr<ServiceBase>> services;  ///< in the order of registration
-
-  Operator* add(const char* kind) {
-    operators.push_back(std::make_unique<Operator>());
-    operators.back()->kind = kind;
-    return operators.back().get();
-  }
   std::vector<std::unique_ptr<Cycle>> cycles;
   /// Stages whose records go two ways but cannot be copied.
   std::vector<const Stage*> used_twice;
+
+  Graph() = default;
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  Operator* add(const char* kind, std::string name = {});
+  /// `stage` has its head's operator, if any; `rest` are those behind it.
+  Stage* place(std::unique_ptr<Stage> stage, std::span<Operator* const> rest, int replicas);
+  /// Leads a stream to a stage.
+  EdgeBase* connect(NodeBase& node, Stage* consumer, Spread spread);
+  std::vector<EdgeBase*> connect(const std::vector<From>& streams, Stage* consumer);
+  /// An edge that is an input of its consumer from now on.
+  EdgeBase* own(std::unique_ptr<EdgeBase> edge);
 
   /// Makes the edges to the side streams, once all stages are there.
   void connect_sides();
   /// Finds the cycles that feedback edges close, and tells the edges. Throws std::logic_error where stages
   /// would feed themselves without one.
   void find_cycles();
-  /// `stage` has its head's operator, if any; `rest` are those behind it.
-  Stage* place(std::unique_ptr<Stage> stage, std::span<Operator* const> rest, int replicas) {
-    stage->operators.insert(stage->operators.end(), rest.begin(), rest.end());
-    stage->replicas = replicas;
-    stages.push_back(std::move(stage));
-    return stages.back().get();
-  }
-  template <typename T>
-  Edge<T>* connect(Node<T>& node, Stage* consumer, Spread spread) {
-    if (!std::copy_constructible<T> && !node.edges.empty()) used_twice.push_back(node.producer);
-    auto edge = std::make_unique<Edge<T>>(node.producer, consumer, spread);
-    Edge<T>* made = edge.get();
-    node.edges.push_back(made);
-    node.producer->outputs.push_back(made);
-    consumer->inputs.push_back(made);
-    edges.push_back(std::move(edge));
-    return made;
-  }
 };
-
-inline const Operator& EdgeBase::from() const noexcept {
-  return from_ != nullptr ? *from_ : *producer_->operators.back();
-}
 
 /// A replica's part of an operator: its counts, and its ends of the edges to side streams.
 Slot& make_slot(Operator& op, Worker& worker, int number, int replicas);

@@ -110,60 +110,14 @@ class SourceHead {
   Worker* worker_;
 };
 
-/// Takes from rings: of one or several edges, each with one ring for each replica that produces into it.
-template <typename T>
-class RingHead {
+/// The rings that a replica takes from, without the type of their records: of one or several edges, each with
+/// one ring for each replica that produces into it.
+class RingInputs {
  public:
-  using Interface = Replica;
+  /// Of the consuming replica with this number. `in_turn`: strictly one record from each, as a producer
+  /// before the other ends' replicas spread them.
+  RingInputs(const std::vector<EdgeBase*>& edges, std::size_t number, bool in_turn);
 
-  struct Input {
-    Edge<T>* edge;
-    std::size_t producer;
-    std::size_t consumer;
-    Ring<T>* ring;
-  };
-  /// `in_turn`: strictly one record from each, as a producer before the other ends' replicas spread them.
-  RingHead(std::vector<Input> inputs, bool in_turn)
-      : inputs_(std::move(inputs)), next_(in_turn && inputs_.size() > 1 ? 1 : 0), in_turn_(in_turn) {
-    for (const Input& input : inputs_) {
-      if (input.edge->within != nullptr) cycle_ = input.edge->within;
-    }
-  }
-
-  void open() {}
-  template <typename Emit>
-  Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
-    // A consumer that is faster than its producers would take the lines from them that they write.
-    if (few_) Parker::let_gather();
-    few_ = true;
-    if (in_turn_) return step_in_turn(limit, loop, emit);
-    if (cycle_ != nullptr) prefer_inside();
-    for (std::size_t tries = 0; tries < inputs_.size();) {
-      if (next_ >= inputs_.size()) next_ = 0;
-      Ring<T>& ring = *inputs_[next_].ring;
-      // No more than a part of it, so that its producer goes on while this part is worked on.
-      const std::span<T> records = ring.front(std::min(limit, std::max<std::size_t>(ring.capacity() / 4, 1)));
-      if (!records.empty()) {
-        if (limit == 1) loop.worker.begin_sample();
-        std::size_t taken = 0;
-        while (taken < records.size() && !loop.stopped) emit(std::move(records[taken++]));
-        ring.pop(taken);
-        few_ = taken < kMany;
-        since_idle_ += taken;
-        if (inputs_[next_].edge->within != nullptr) owed_ += taken;
-        ++next_;
-        return Replica::Step::worked;
-      }
-      if (ring.ended()) {
-        lose_input(next_);
-      } else {
-        ++next_;
-        ++tries;
-      }
-    }
-    if (inputs_.empty()) return Replica::Step::ended;
-    return std::exchange(since_idle_, 0) >= kMany ? Replica::Step::lull : Replica::Step::idle;
-  }
   /// All that came of the last step's records has been given on.
   void settle() noexcept {
     if (owed_ != 0) cycle_->leave(std::exchange(owed_, 0));
@@ -171,86 +125,36 @@ class RingHead {
   /// In a cycle: takes and drops, where the operators take no more. What goes round is counted to its end,
   /// and who feeds it from outside hears that nothing is taken.
   [[nodiscard]] bool swallows() const noexcept { return cycle_ != nullptr; }
-  Replica::Step swallow() noexcept {
-    if (cycle_ == nullptr) return Replica::Step::ended;
-    bool any = false;
-    for (std::size_t at = 0; at < inputs_.size();) {
-      const Input input = inputs_[at];
-      if (input.edge->within == nullptr) {
-        input.edge->abandon(input.producer, input.consumer, Discard::consumer_ended);
-        lose_input(at);
-        continue;
-      }
-      const std::size_t count = input.ring->front(input.ring->capacity()).size();
-      input.ring->pop(count);
-      input.edge->count_swallowed(input.consumer, count);
-      owed_ += count;
-      any = any || count != 0;
-      if (input.ring->ended()) {
-        lose_input(at);
-      } else {
-        ++at;
-      }
-    }
-    settle();
-    if (inputs_.empty()) return Replica::Step::ended;
-    return any ? Replica::Step::worked : Replica::Step::idle;
-  }
-  [[nodiscard]] bool ready() const noexcept {
-    if (in_turn_) return inputs_.empty() || !inputs_[next_].ring->empty() || inputs_[next_].ring->ended();
-    return std::any_of(inputs_.begin(), inputs_.end(),
-                       [](const Input& input) { return !input.ring->empty() || input.ring->ended(); });
-  }
-  void end(Discard reason) noexcept {
-    for (const Input& input : inputs_) {
-      if (!input.ring->ended()) input.edge->abandon(input.producer, input.consumer, reason);
-    }
-    inputs_.clear();
-  }
-  static constexpr bool commits() noexcept { return false; }
-  void close(bool) noexcept {}
+  Replica::Step swallow() noexcept;
+  [[nodiscard]] bool ready() const noexcept;
+  void end(Discard reason) noexcept;
+
+ protected:
+  struct Part {
+    RingBase* ring = nullptr;
+    RingBase::Front front;
+  };
+  [[nodiscard]] bool in_turn() const noexcept { return in_turn_; }
+  void begin_step() noexcept;
+  /// The records to work on next, `limit` at most, which took() must follow; without a ring where none has
+  /// any.
+  [[nodiscard]] Part next(std::size_t limit, Loop& loop);
+  /// So many of them were given on, and are popped.
+  void took(std::size_t count) noexcept;
+  /// What a step is that has found none.
+  [[nodiscard]] Replica::Step without() noexcept;
 
  private:
+  struct Input {
+    EdgeBase* edge;
+    std::size_t producer;
+    std::size_t consumer;
+    RingBase* ring;
+  };
   static constexpr std::size_t kMany = 128;
 
-  template <typename Emit>
-  Replica::Step step_in_turn(std::size_t limit, Loop& loop, Emit&& emit) {
-    std::size_t taken = 0;
-    while (taken < limit && !loop.stopped && !inputs_.empty()) {
-      const Input& input = inputs_[next_];
-      const std::span<T> records = input.ring->front(1);
-      if (!records.empty()) {
-        if (limit == 1) loop.worker.begin_sample();
-        emit(std::move(records[0]));
-        input.ring->pop(1);
-        if (input.edge->within != nullptr) ++owed_;
-        ++taken;
-        next_ = (next_ + 1) % inputs_.size();
-      } else if (input.ring->ended()) {
-        lose_input(next_);
-        if (next_ == inputs_.size()) next_ = 0;
-      } else {
-        break;
-      }
-    }
-    if (inputs_.empty()) return Replica::Step::ended;
-    return taken != 0 ? Replica::Step::worked : Replica::Step::idle;
-  }
-  // One that has ended, and whose records were all worked on.
-  void lose_input(std::size_t at) noexcept {
-    if (inputs_[at].edge->into != nullptr) ++owed_;
-    inputs_.erase(inputs_.begin() + static_cast<std::ptrdiff_t>(at));
-  }
-  // What goes round comes before what comes in, so that no more of it gathers than it must.
-  void prefer_inside() noexcept {
-    for (std::size_t tries = 0; tries < inputs_.size(); ++tries) {
-      const std::size_t at = (next_ + tries) % inputs_.size();
-      if (inputs_[at].edge->within != nullptr && !inputs_[at].ring->empty()) {
-        next_ = at;
-        return;
-      }
-    }
-  }
+  void lose_input(std::size_t at) noexcept;
+  void prefer_inside() noexcept;
 
   std::vector<Input> inputs_;
   std::size_t next_ = 0;
@@ -263,13 +167,42 @@ class RingHead {
   std::uint64_t owed_ = 0;
 };
 
+/// Takes from rings.
+template <typename T>
+class RingHead : public RingInputs {
+ public:
+  using Interface = Replica;
+  using RingInputs::RingInputs;
+
+  void open() {}
+  template <typename Emit>
+  Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
+    begin_step();
+    std::size_t taken = 0;
+    do {
+      const Part part = next(limit - taken, loop);
+      if (part.ring == nullptr) break;
+      auto& ring = static_cast<Ring<T>&>(*part.ring);
+      const std::span<T> records = ring.records(part.front);
+      std::size_t done = 0;
+      while (done < records.size() && !loop.stopped) emit(std::move(records[done++]));
+      ring.pop(done);
+      took(done);
+      taken += done;
+    } while (in_turn() && taken < limit && !loop.stopped);
+    return taken != 0 ? Replica::Step::worked : without();
+  }
+  static constexpr bool commits() noexcept { return false; }
+  void close(bool) noexcept {}
+};
+
 /// Is handed records by the stage before it.
 template <typename T>
 class InlineHead {
  public:
   using Interface = Consumer<T>;
 
-  InlineHead(Edge<T>& edge, std::size_t producer) : edge_(&edge), producer_(producer) {}
+  InlineHead(EdgeBase& edge, std::size_t producer) : edge_(&edge), producer_(producer) {}
 
   void open() {}
   /// Of these records.
@@ -290,7 +223,7 @@ class InlineHead {
   void close(bool) noexcept {}
 
  private:
-  Edge<T>* edge_;
+  EdgeBase* edge_;
   std::size_t producer_;
 };
 

@@ -2,46 +2,104 @@
 
 #include <algorithm>
 #include <concepts>
-#include <exception>
+#include <memory>
 #include <span>
-#include <stdexcept>
 #include <utility>
 #include <vector>
 
-#include "ebb/flow/runtime/edge.h"
+#include "ebb/flow/runtime/graph.h"
 
 namespace ebb::flow {
 
+/// A replica that runs on the thread of the stage before it: it is handed records instead of taking them.
+class InlineReplica : public Replica {
+ public:
+  /// It takes no more records.
+  [[nodiscard]] virtual bool done() const noexcept = 0;
+};
+template <typename T>
+class Consumer : public InlineReplica {
+ public:
+  /// Moves from the records.
+  virtual void consume(std::span<T> records) = 0;
+};
+
+/// The replicas that run inline behind one, which calls their hooks after its own.
+class InlineReplicas {
+ public:
+  void add(std::unique_ptr<Replica> replica);
+
+  void open();
+  void finish();
+  void end(Discard reason) noexcept;
+  [[nodiscard]] bool commits() const noexcept;
+  void close(bool success) noexcept;
+
+ private:
+  std::vector<std::unique_ptr<Replica>> replicas_;
+};
+
+/// What an output has of which its records' type does not matter.
+class OutputBase {
+ public:
+  /// Nobody takes anything any more.
+  [[nodiscard]] bool unwanted() const noexcept;
+  /// A record that was emitted but goes nowhere.
+  void drop(Discard reason) noexcept;
+  void close() noexcept;
+
+ protected:
+  struct Way {
+    EdgeBase* edge;
+    std::vector<RingBase*> rings;
+    std::size_t next;       // the replica whose turn it is
+    InlineReplica* behind;  // on this thread; then there are no rings
+  };
+
+  OutputBase(Worker& worker, std::size_t replica) : worker_(&worker), replica_(replica) {}
+
+  void add(EdgeBase& edge);
+  void add_inline(EdgeBase& edge, InlineReplica& replica);
+  [[nodiscard]] static std::size_t by_hash(std::uint64_t hash, std::size_t replicas) noexcept {
+    return (hash & 0xffffffff) * replicas >> 32;  // by a part that the tables of states do not use
+  }
+  /// Which of its rings gets a record with this hash; where all do, the last one.
+  [[nodiscard]] std::size_t choose(Way& way, std::uint64_t hash);
+  /// Waits until the ring has room. False when the record goes nowhere instead, which is counted.
+  [[nodiscard]] bool make_room(Way& way, RingBase& ring);
+  /// A record is to go over a feedback edge. False when it goes nowhere instead, which is counted.
+  [[nodiscard]] bool enter(EdgeBase& edge);
+  /// So much waits on a feedback edge now.
+  void check_backlog(const EdgeBase& edge, std::uint64_t bytes);
+  /// A constructor of the record has thrown what is being handled.
+  void lose(Way& way) noexcept;
+  /// Whether the way is the last one to a stage on this thread.
+  [[nodiscard]] bool is_last_inline(std::size_t at) const noexcept;
+
+  Worker* worker_;
+  std::size_t replica_;
+  std::vector<Way> ways_;
+  // Where every record goes to one of these rings, for which a look at its hash is all that it takes.
+  std::vector<RingBase*> direct_;
+};
+
 /// Where one replica's records go: to every stage that its stream leads to. One thread.
 template <typename T>
-class Output {
+class Output : public OutputBase {
  public:
   Output(Worker& worker, std::size_t replica)
-      : worker_(&worker), replica_(replica), gathers_(worker.is_source() ? 1 : kGathered) {}
+      : OutputBase(worker, replica), gathers_(worker.is_source() ? 1 : kGathered) {}
 
-  /// All that follows it in the graph; before the first record.
-  void add(Edge<T>& edge) {
-    Way way{.edge = &edge, .rings = {}, .next = replica_, .behind = nullptr};
-    for (std::size_t consumer = 0; consumer < edge.consumers() && !edge.is_feedback(); ++consumer) {
-      way.rings.push_back(&edge.ring(replica_, consumer));
-    }
-    ways_.push_back(std::move(way));
-    // Where it takes no more than a push, of which nobody counts what is inside a cycle.
-    const bool simple = ways_.size() == 1 && edge.within == nullptr && !edge.is_feedback() &&
-                        (ways_[0].rings.size() == 1 || edge.spread() == Spread::by_hash);
-    direct_ = simple ? ways_[0].rings : std::vector<Ring<T>*>();
-  }
+  /// What follows it in the graph, of this type of records; before the first one.
+  using OutputBase::add;
   /// A stage that runs on this thread; not owned.
-  void add_inline(Edge<T>& edge, Consumer<T>& consumer) {
-    ways_.push_back({.edge = &edge, .rings = {}, .next = 0, .behind = &consumer});
-    direct_.clear();
-  }
+  void add_inline(EdgeBase& edge, Consumer<T>& consumer) { OutputBase::add_inline(edge, consumer); }
 
   using Writer = typename Ring<T>::Writer;
   /// The way for a loop whose records all go over one ring; without room where they do not.
   [[nodiscard]] Writer writer() noexcept {
     if (direct_.size() != 1 || direct_[0]->abandoned() || !std::is_nothrow_move_constructible_v<T>) return {};
-    return direct_[0]->writer();
+    return typed(*direct_[0]).writer();
   }
   /// `writer`: from writer(), or the one of the record before.
   [[gnu::always_inline]] void give(T&& record, Writer& writer) {
@@ -50,13 +108,19 @@ class Output {
         return writer.push(std::move(record));
       if constexpr (Hashed<T>) {
         if (direct_.size() > 1) [[likely]] {
-          Ring<T>& ring = *direct_[replica_of(record, direct_.size())];
+          RingBase& ring = *direct_[by_hash(record.hash, direct_.size())];
           if (ring.has_room() && !ring.abandoned()) [[likely]]
-            return ring.push(std::move(record));
+            return typed(ring).push(std::move(record));
         }
       }
     }
-    writer = hand_on(std::move(record));  // not by reference, lest it must have an address
+    // Neither the writer nor a small record by reference, lest it must be in memory for the ways above too.
+    if constexpr (std::is_trivially_copyable_v<T> && sizeof(T) <= 64) {
+      T copy(record);
+      writer = hand_on(std::move(copy));
+    } else {
+      writer = hand_on(std::move(record));
+    }
   }
   /// Hands what was gathered for stages on this thread to them. At the borders of batches.
   void flush() {
@@ -66,42 +130,12 @@ class Output {
     }
     gathered_.clear();
   }
-  /// Nobody takes anything any more.
-  [[nodiscard]] bool unwanted() const noexcept {
-    return !ways_.empty() && std::all_of(ways_.begin(), ways_.end(), [](const Way& way) {
-      if (way.behind != nullptr) return way.behind->done();
-      return !way.edge->is_feedback() && all_abandoned(way);
-    });
-  }
-  /// A record that was emitted but goes nowhere.
-  void drop(Discard reason) noexcept {
-    for (const Way& way : ways_) way.edge->count_dropped(replica_, reason, 1);
-  }
-  void close() noexcept {
-    for (const Way& way : ways_) {
-      if (way.edge->is_feedback() && way.behind == nullptr) way.edge->close_producer();
-      for (Ring<T>* ring : way.rings) ring->close();
-    }
-  }
 
  private:
-  struct Way {
-    Edge<T>* edge;
-    std::vector<Ring<T>*> rings;
-    std::size_t next;     // the replica whose turn it is
-    Consumer<T>* behind;  // on this thread; then there are no rings
-  };
   static constexpr std::size_t kGathered =
       std::clamp<std::size_t>(std::size_t{64} * 1024 / sizeof(T), 1, 1024);
 
-  // By a part of the hash that the tables of states do not use for the place in them.
-  static std::size_t replica_of(const T& record, std::size_t replicas) noexcept {
-    if constexpr (Hashed<T>) {
-      return (record.hash & 0xffffffff) * replicas >> 32;
-    } else {
-      return 0;  // of one
-    }
-  }
+  [[nodiscard]] static Ring<T>& typed(RingBase& ring) noexcept { return static_cast<Ring<T>&>(ring); }
 
   [[gnu::noinline]] Writer hand_on(T&& record) {
     hand_to_all(std::move(record));
@@ -120,9 +154,8 @@ class Output {
           } else if constexpr (std::copy_constructible<T>) {
             send(way, T(std::as_const(record)));
           }
-        } catch (...) {  // of the record's own constructors
-          way.edge->count_dropped(replica_, Discard::failure, 1);
-          worker_->run().fail(way.edge->from().name, std::current_exception());
+        } catch (...) {
+          lose(way);
         }
       }
     }
@@ -131,101 +164,39 @@ class Output {
     gathered_.push_back(std::move(record));  // NOLINT(bugprone-use-after-move)
     if (gathered_.size() >= gathers_) flush();
   }
-
   void send(Way& way, T&& record) {
-    if (way.edge->is_feedback()) return feed_back(*way.edge, std::move(record));
-    if (way.rings.size() == 1) return put(way, 0, std::move(record));
-    switch (way.edge->spread()) {
-      case Spread::by_hash:
-        put(way, replica_of(record, way.rings.size()), std::move(record));
-        return;
-      case Spread::in_turn:
-        way.next = (way.next + 1) % way.rings.size();
-        return put(way, way.next, std::move(record));
-      case Spread::round_robin:
-        return put(way, free_one(way), std::move(record));
-      case Spread::broadcast:
-        if constexpr (std::copy_constructible<T>) {
-          for (std::size_t to = 0; to + 1 < way.rings.size(); ++to) put(way, to, T(std::as_const(record)));
-        }
-        return put(way, way.rings.size() - 1, std::move(record));
+    if (way.edge->is_feedback()) {
+      if (!enter(*way.edge)) return;
+      return check_backlog(*way.edge, static_cast<Backlog<T>&>(way.edge->backlog()).push(std::move(record)));
     }
-  }
-  // The next replica that has room and takes records; where none has, the first that gets it.
-  std::size_t free_one(Way& way) {
-    const auto find = [&] {
-      for (std::size_t tries = 0; tries < way.rings.size(); ++tries) {
-        way.next = (way.next + 1) % way.rings.size();
-        Ring<T>& ring = *way.rings[way.next];
-        if (ring.has_room() && !ring.abandoned()) return true;
+    if constexpr (std::copy_constructible<T>) {
+      if (way.edge->spread() == Spread::broadcast) {
+        for (std::size_t to = 0; to + 1 < way.rings.size(); ++to) put(way, to, T(std::as_const(record)));
       }
-      return all_abandoned(way);
-    };
-    if (find()) return way.next;
-    for (Ring<T>* ring : way.rings) ring->hurry();
-    worker_->wait(Doing::blocked, &way.edge->consumer()->operators.front()->name, find);
-    return way.next;
-  }
-
-  void put(Way& way, std::size_t to, T&& record) {
-    Ring<T>& ring = *way.rings[to];
-    if (!ring.has_room() && !ring.abandoned()) {
-      ring.hurry();
-      worker_->wait(Doing::blocked, &way.edge->consumer()->operators.front()->name,
-                    [&] { return ring.roomy(); });
     }
-    if (ring.abandoned()) {
-      way.edge->count_dropped(replica_, ring.reason(), 1);
-    } else if (!ring.has_room()) {  // the run was halted meanwhile
-      way.edge->count_dropped(replica_, worker_->run().discard(), 1);
+    if constexpr (Hashed<T>) {
+      put(way, choose(way, record.hash), std::move(record));
     } else {
-      if (way.edge->within != nullptr) way.edge->within->enter(1);
-      ring.push(std::move(record));
+      put(way, choose(way, 0), std::move(record));
     }
   }
-  void feed_back(Edge<T>& edge, T&& record) {
-    RunState& run = worker_->run();
-    Cycle* const cycle = edge.cycle();
-    if (cycle != nullptr && cycle->over()) {
-      // Only a finish() can, and there is nobody any more who would take it.
-      edge.count_dropped(replica_, Discard::consumer_ended, 1);
-      return run.fail(edge.from().name,
-                      std::make_exception_ptr(
-                          std::logic_error("ebb: a finish() gave a record to its own cycle, which is over")));
-    }
-    if (cycle != nullptr) cycle->enter(1);
-    const std::uint64_t bytes = edge.backlog()->push(std::move(record));
-    if (bytes <= run.limits().feedback) return;
-    run.fail(edge.from().name,
-             std::make_exception_ptr(std::length_error(
-                 "ebb: more than the feedback_limit of the pipeline waits on the feedback edge behind '" +
-                 edge.from().name + "'")));
-  }
-  [[nodiscard]] static bool all_abandoned(const Way& way) noexcept {
-    return std::all_of(way.rings.begin(), way.rings.end(), [](Ring<T>* ring) { return ring->abandoned(); });
-  }
-  [[nodiscard]] bool is_last_inline(std::size_t at) const {
-    return std::none_of(ways_.begin() + static_cast<std::ptrdiff_t>(at) + 1, ways_.end(),
-                        [](const Way& way) { return way.behind != nullptr; });
+  void put(Way& way, std::size_t to, T&& record) {
+    if (make_room(way, *way.rings[to])) typed(*way.rings[to]).push(std::move(record));
   }
   void hand_on_gathered(Way& way, bool last) {
     if (way.behind->done()) {
       way.edge->count_dropped(replica_, Discard::consumer_ended, gathered_.size());
       return;
     }
+    auto& consumer = static_cast<Consumer<T>&>(*way.behind);
     if (last) {
-      way.behind->consume(gathered_);
+      consumer.consume(gathered_);
     } else if constexpr (std::copy_constructible<T>) {
       std::vector<T> copy = gathered_;
-      way.behind->consume(copy);
+      consumer.consume(copy);
     }
   }
 
-  Worker* worker_;
-  std::size_t replica_;
-  std::vector<Way> ways_;
-  // Where every record goes to one of these rings, for which a look at its hash is all that it takes.
-  std::vector<Ring<T>*> direct_;
   // Not more than one behind a source, which may wait for its next record with the last one in here.
   std::size_t gathers_;
   std::vector<T> gathered_;

@@ -10,6 +10,7 @@
 #include <span>
 #include <utility>
 
+#include "ebb/base/clock.h"
 #include "ebb/flow/runtime/parker.h"
 
 namespace ebb::flow {
@@ -28,20 +29,37 @@ inline constexpr std::size_t kCacheLine = 64;
 /// for many records, since a line that one side writes and the other reads costs more than the records in it:
 /// the consumer looks at `announced_` first, and at `tail_`, which the producer writes for each record, only
 /// when it would have to wait. Whoever sleeps is woken by the change that it waits for.
+///
+/// How many may wait in it adapts to its consumer. A thread that was asleep takes up to 50 µs until it runs,
+/// for which the other side needs work; but what waits must flow out at a stop. So a ring that is full again
+/// within a millisecond may hold twice as many, up to the size of its memory, and one that a slow consumer
+/// keeps full holds fewer again.
 class RingBase {
  public:
-  RingBase(std::size_t capacity, Parker& producer, Parker& consumer)
-      : capacity_(std::bit_ceil(capacity)),
-        announce_mask_(std::clamp<std::size_t>(capacity_ / 16, 1, 64) - 1),
+  /// Records, both rounded up to a power of two: that it holds at first, and at most.
+  RingBase(std::size_t capacity, std::size_t most, Parker& producer, Parker& consumer)
+      : size_(std::bit_ceil(std::max(capacity, most))),
+        least_(std::bit_ceil(capacity)),
+        announce_mask_(std::clamp<std::size_t>(least_ / 16, 1, 64) - 1),
         producer_(&producer),
-        consumer_(&consumer) {}
+        consumer_(&consumer),
+        capacity_(least_) {}
   RingBase(const RingBase&) = delete;
   RingBase& operator=(const RingBase&) = delete;
+  virtual ~RingBase() = default;
 
-  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+  /// How many records it may hold now.
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_.load(std::memory_order_relaxed); }
 
   // The producer's.
 
+  /// Whether there is room, looking at the consumer's line only where its last look says no.
+  [[nodiscard]] bool has_room() noexcept {
+    const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
+    if (tail - seen_head_ < capacity()) return true;
+    seen_head_ = head_.load(std::memory_order_acquire);
+    return tail - seen_head_ < capacity();
+  }
   /// No record will follow.
   void close() noexcept {
     closed_.store(true, std::memory_order_release);
@@ -53,11 +71,17 @@ class RingBase {
   /// Half of it is free again, which is when a producer that found it full goes on; or it was abandoned.
   [[nodiscard]] bool roomy() const noexcept {
     const std::uint64_t used = tail_.load(std::memory_order_relaxed) - head_.load(std::memory_order_acquire);
-    return used <= capacity_ / 2 || abandoned();
+    return used <= capacity() / 2 || abandoned();
   }
 
-  /// The consumer must not let more gather: the producer is going to wait for it.
-  void hurry() noexcept {
+  /// It is full, and the producer going to wait: the consumer must not let more gather.
+  void hurry(BootTime now) noexcept {
+    const Duration since = now - std::exchange(filled_at_, now);
+    if (since < kSoon && capacity() < size_) {
+      capacity_.store(capacity() * 2, std::memory_order_relaxed);
+    } else if (since > 8 * kSoon && capacity() > least_) {
+      capacity_.store(capacity() / 2, std::memory_order_relaxed);
+    }
     announced_.store(tail_.load(std::memory_order_relaxed), std::memory_order_release);
     light_fence();
     consumer_->wake();
@@ -65,6 +89,20 @@ class RingBase {
 
   // The consumer's.
 
+  /// Records that lie next to each other at the front: the place of the first, and how many.
+  struct Front {
+    std::size_t at = 0, count = 0;
+  };
+  /// As many as there are, up to `limit`. Valid until pop().
+  [[nodiscard]] Front peek(std::size_t limit) noexcept {
+    const std::uint64_t head = head_.load(std::memory_order_relaxed);
+    const std::uint64_t there = waiting(head);
+    saw(there);
+    const std::size_t at = head & (size_ - 1);
+    return {.at = at, .count = std::min({std::size_t{there}, size_ - at, limit})};
+  }
+  /// Destroys the first `count` records and gives their places back.
+  virtual void pop(std::size_t count) noexcept = 0;
   [[nodiscard]] bool empty() const noexcept {
     return head_.load(std::memory_order_relaxed) == tail_.load(std::memory_order_acquire);
   }
@@ -107,35 +145,43 @@ class RingBase {
   }
 
   alignas(kCacheLine) std::atomic<std::uint64_t> tail_{0};
+  std::uint64_t seen_head_ = 0;  // this and the next are the producer's
+  BootTime filled_at_{};
   alignas(kCacheLine) std::atomic<std::uint64_t> announced_{0};
   std::atomic<bool> closed_{false};
   alignas(kCacheLine) std::atomic<std::uint64_t> head_{0};
   std::atomic<std::uint64_t> most_{0};
   alignas(kCacheLine) std::atomic<std::uint8_t> abandoned_{0};  // on a line that both only read
-  std::size_t capacity_;
+  std::size_t size_, least_;
   std::size_t announce_mask_;
   Parker* producer_;
   Parker* consumer_;
+  std::atomic<std::size_t> capacity_;  // from least_ to size_
+
+ private:
+  static constexpr Duration kSoon = std::chrono::milliseconds(1);
 };
 
 /// The bounded queue between one producing and one consuming replica; records lie in it by value.
 template <typename T>
 class Ring final : public RingBase {
  public:
-  Ring(std::size_t capacity, Parker& producer, Parker& consumer)
-      : RingBase(capacity, producer, consumer), slots_(std::allocator<T>().allocate(capacity_)) {}
-  ~Ring() {
+  Ring(std::size_t capacity, std::size_t most, Parker& producer, Parker& consumer)
+      : RingBase(capacity, most, producer, consumer), slots_(std::allocator<T>().allocate(size_)) {}
+  ~Ring() override {
     destroy(head_.load(std::memory_order_relaxed), tail_.load(std::memory_order_relaxed));
-    std::allocator<T>().deallocate(slots_, capacity_);
+    std::allocator<T>().deallocate(slots_, size_);
   }
 
-  /// A place to begin with for records of this type: as many as fit in 64 KiB, and not fewer than 4.
-  static constexpr std::size_t default_capacity() {
-    return std::clamp<std::size_t>(std::bit_floor(std::size_t{64} * 1024 / sizeof(T)), 4, 4096);
+  /// As many records of this type as fit in so many bytes, but not more than 64 for each KiB, and not fewer
+  /// than 4.
+  static constexpr std::size_t fitting(std::size_t bytes) {
+    return std::clamp<std::size_t>(std::bit_floor(bytes / sizeof(T)), 4,
+                                   std::max<std::size_t>(bytes / 16, 4));
   }
 
-  /// Producer: appends, where has_room().
-  void push(T&& record) { writer().push(std::move(record)); }
+  /// Producer: appends, where has_room(). Inlined, so that the record is written once, from registers.
+  [[gnu::always_inline]] void push(T&& record) { as_writer().push(std::move(record)); }
   /// The producer's end of a ring as local variables of its loop.
   struct Writer {
     T* slots = nullptr;
@@ -157,49 +203,36 @@ class Ring final : public RingBase {
   /// Producer: nothing else may push until it is through with this.
   [[nodiscard]] Writer writer() noexcept {
     (void)has_room();
-    return {.slots = slots_,
-            .tail = tail_.load(std::memory_order_relaxed),
-            .end = seen_head_ + capacity_,
-            .mask = capacity_ - 1,
-            .announce_mask = announce_mask_,
-            .written = &tail_,
-            .announced = &announced_,
-            .consumer = consumer_};
+    return as_writer();
   }
-  /// Producer: whether there is room, looking at the consumer's line only where its last look says no.
-  [[nodiscard]] bool has_room() noexcept {
-    const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
-    if (tail - seen_head_ < capacity_) return true;
-    seen_head_ = head_.load(std::memory_order_acquire);
-    return tail - seen_head_ < capacity_;
-  }
-
-  /// Consumer: what lies next to each other at the front, `limit` at most; empty where there is nothing.
-  /// Valid until pop().
-  [[nodiscard]] std::span<T> front(std::size_t limit) noexcept {
-    const std::uint64_t head = head_.load(std::memory_order_relaxed);
-    const std::uint64_t there = waiting(head);
-    saw(there);
-    const std::size_t at = head & (capacity_ - 1);
-    const std::size_t count = std::min({std::size_t{there}, capacity_ - at, limit});
-    return {&slots_[at], count};
-  }
-  /// Consumer: destroys the first `count` records and gives their places back.
-  void pop(std::size_t count) noexcept {
+  /// Consumer: those that peek() tells of.
+  [[nodiscard]] std::span<T> records(Front front) noexcept { return {&slots_[front.at], front.count}; }
+  [[nodiscard]] std::span<T> front(std::size_t limit) noexcept { return records(peek(limit)); }
+  void pop(std::size_t count) noexcept override {
     const std::uint64_t head = head_.load(std::memory_order_relaxed);
     destroy(head, head + count);
     give_back(head + count);
   }
 
  private:
+  [[nodiscard]] [[gnu::always_inline]] Writer as_writer() noexcept {
+    const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
+    return {.slots = slots_,
+            .tail = tail,
+            .end = std::max(seen_head_ + capacity(), tail),  // it may hold more than it may now
+            .mask = size_ - 1,
+            .announce_mask = announce_mask_,
+            .written = &tail_,
+            .announced = &announced_,
+            .consumer = consumer_};
+  }
   void destroy(std::uint64_t from, std::uint64_t to) noexcept {
     if constexpr (!std::is_trivially_destructible_v<T>) {
-      for (; from != to; ++from) std::destroy_at(&slots_[from & (capacity_ - 1)]);
+      for (; from != to; ++from) std::destroy_at(&slots_[from & (size_ - 1)]);
     }
   }
 
   T* slots_;
-  alignas(kCacheLine) std::uint64_t seen_head_ = 0;
 };
 
 }  // namespace ebb::flow

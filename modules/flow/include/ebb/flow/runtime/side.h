@@ -32,7 +32,7 @@ class SideEnd {
 template <typename T>
 class SideEndOf final : public SideEnd {
  public:
-  SideEndOf(const SideBase& side, Edge<T>& edge, Worker& worker, std::size_t replica)
+  SideEndOf(const SideBase& side, EdgeBase& edge, Worker& worker, std::size_t replica)
       : SideEnd(side, typeid(T)), output_(worker, replica) {
     output_.add(edge);
   }
@@ -50,25 +50,22 @@ class SideEndOf final : public SideEnd {
 template <typename T>
 class Side final : public SideBase {
  public:
-  Side(std::string name, Stage& consumer, std::vector<Edge<T>*>& edges)
+  Side(std::string name, Stage& consumer, std::vector<EdgeBase*>& edges)
       : SideBase(std::move(name)), consumer_(&consumer), edges_(&edges) {}
 
-  EdgeBase& connect(Graph& graph, Stage& producer, Operator& from) override {
-    auto edge = std::make_unique<Edge<T>>(&producer, consumer_, Spread::round_robin);
-    Edge<T>* made = edge.get();
-    made->tap(from, *this);
-    edges_->push_back(made);
-    consumer_->inputs.push_back(made);
-    graph.edges.push_back(std::move(edge));
-    return *made;
+  void connect(Graph& graph, Stage& producer, Operator& from) override {
+    EdgeBase* edge = graph.own(std::make_unique<Edge<T>>(&producer, consumer_, Spread::round_robin));
+    edge->tap(from, *this);
+    from.taps.push_back(edge);
+    edges_->push_back(edge);
   }
   std::unique_ptr<SideEnd> end(EdgeBase& edge, Worker& worker, std::size_t replica) const override {
-    return std::make_unique<SideEndOf<T>>(*this, static_cast<Edge<T>&>(edge), worker, replica);
+    return std::make_unique<SideEndOf<T>>(*this, edge, worker, replica);
   }
 
  private:
   Stage* consumer_;
-  std::vector<Edge<T>*>* edges_;
+  std::vector<EdgeBase*>* edges_;
 };
 
 template <typename U>

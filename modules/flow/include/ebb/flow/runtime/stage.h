@@ -13,20 +13,6 @@
 /// Stages as a graph holds them before and between runs: what their replicas are made from.
 namespace ebb::flow {
 
-/// What a stream leads to: shared by the stage that gives its records and by the streams that are built on
-/// it.
-template <typename T>
-struct Node {
-  Stage* producer = nullptr;
-  std::vector<Edge<T>*> edges;
-};
-
-/// Behind a sink.
-template <>
-struct Node<void> {
-  Stage* producer = nullptr;
-};
-
 // What a head is made from, for each replica.
 
 template <typename F, typename Policy>
@@ -44,25 +30,16 @@ struct SourceSpec {
 template <typename T>
 struct RingSpec {
   using Head = RingHead<T>;
-  std::vector<Edge<T>*> edges;
+  std::vector<EdgeBase*> edges;
   bool in_turn = false;
 
-  Head make(int number, int, Worker&) {
-    std::vector<typename Head::Input> inputs;
-    for (Edge<T>* edge : edges) {
-      for (std::size_t producer = 0; producer < edge->producers(); ++producer) {
-        const auto consumer = static_cast<std::size_t>(number);
-        inputs.push_back({edge, producer, consumer, &edge->ring(producer, consumer)});
-      }
-    }
-    return Head(std::move(inputs), in_turn);
-  }
+  Head make(int number, int, Worker&) { return Head(edges, static_cast<std::size_t>(number), in_turn); }
 };
 
 template <typename T>
 struct FeedbackSpec {
   using Head = FeedbackHead<T>;
-  std::vector<Edge<T>*> edges;
+  std::vector<EdgeBase*> edges;
 
   Head make(int, int, Worker&) { return Head(edges); }
 };
@@ -70,7 +47,7 @@ struct FeedbackSpec {
 template <typename T>
 struct InlineSpec {
   using Head = InlineHead<T>;
-  Edge<T>* edge = nullptr;
+  EdgeBase* edge = nullptr;
 
   Head make(int number, int, Worker&) { return Head(*edge, static_cast<std::size_t>(number)); }
 };
@@ -88,7 +65,7 @@ Op own_copy(Op& op, bool last) {
 template <typename Spec, typename T, typename... Ops>
 class FusedStage final : public Stage {
  public:
-  FusedStage(Spec spec, Pack<Ops...> ops, std::vector<Operator*> infos, std::shared_ptr<Node<T>> node)
+  FusedStage(Spec spec, Pack<Ops...> ops, std::vector<Operator*> infos, std::shared_ptr<NodeBase> node)
       : spec_(std::move(spec)), ops_(std::move(ops)), infos_(std::move(infos)), node_(std::move(node)) {
     ends = std::is_void_v<T>;
   }
@@ -117,15 +94,14 @@ class FusedStage final : public Stage {
       return {};
     } else {
       Outlet<T> outlet{.output = Output<T>(worker, static_cast<std::size_t>(number)), .inlined = {}};
-      for (Edge<T>* edge : node_->edges) {
+      for (EdgeBase* edge : node_->edges) {
         if (!edge->consumer()->is_inline) {
           outlet.output.add(*edge);
           continue;
         }
         auto behind = edge->consumer()->make(number, worker);
-        auto* consumer = dynamic_cast<Consumer<T>*>(behind.release());  // it was built on this very node
-        outlet.inlined.emplace_back(consumer);
-        outlet.output.add_inline(*edge, *consumer);
+        outlet.output.add_inline(*edge, dynamic_cast<Consumer<T>&>(*behind));  // it was built on this node
+        outlet.inlined.add(std::move(behind));
       }
       return outlet;
     }
@@ -134,19 +110,18 @@ class FusedStage final : public Stage {
   Spec spec_;
   Pack<Ops...> ops_;
   std::vector<Operator*> infos_;
-  std::shared_ptr<Node<T>> node_;
+  std::shared_ptr<NodeBase> node_;
 };
 
 /// Where a cycle begins: what feedback edges bring back comes out of it.
 template <typename T>
 struct FeedbackStage {
   std::shared_ptr<Node<T>> node;
-  std::vector<Edge<T>*>* edges;
+  std::vector<EdgeBase*>* edges;
 
   static FeedbackStage make(Graph& graph, std::string name) {
     auto node = std::make_shared<Node<T>>();
-    Operator* op = graph.add("from_future");
-    op->name = std::move(name);
+    Operator* op = graph.add("from_future", std::move(name));
     auto made = std::make_unique<FusedStage<FeedbackSpec<T>, T, Pass>>(FeedbackSpec<T>{}, flow::Pack<Pass>{},
                                                                        std::vector<Operator*>{op}, node);
     made->needs_input = true;
@@ -155,9 +130,8 @@ struct FeedbackStage {
     return {std::move(node), &edges};
   }
   void fill(Graph& graph, Node<T>& from) const {
-    Edge<T>* edge = graph.connect(from, node->producer, Spread::round_robin);
-    edge->make_feedback();
-    edges->push_back(edge);
+    edges->push_back(graph.connect(from, node->producer, Spread::round_robin));
+    edges->back()->make_feedback();
   }
 };
 
@@ -165,8 +139,7 @@ struct FeedbackStage {
 template <typename U>
 std::pair<std::shared_ptr<Node<U>>, SideBase*> side_stream(Graph& graph, const char* kind, std::string name) {
   auto node = std::make_shared<Node<U>>();
-  Operator* op = graph.add(kind);
-  op->name = name;
+  Operator* op = graph.add(kind, name);
   auto made = std::make_unique<FusedStage<RingSpec<U>, U, Pass>>(RingSpec<U>{}, flow::Pack<Pass>{},
                                                                  std::vector<Operator*>{op}, node);
   auto& edges = made->spec().edges;

@@ -159,8 +159,9 @@ class Worker {
 
   RunState& run_;
   const bool is_source_;
-  Parker parker_;
-  std::stop_source stop_;
+  // On a line of its own: producers look at it for every record, and all else here is written all the time.
+  alignas(kCacheLine) Parker parker_;
+  alignas(kCacheLine) std::stop_source stop_;
   std::atomic<int> consumers_{0};
   std::atomic<Doing> doing_{Doing::opening};
   std::atomic<const std::string*> waits_for_{nullptr};
