@@ -72,7 +72,7 @@ REFUSED = {
     "a process without keys": ("numbers().process<int, int>([](const int&, ebb::Keyed<int>&, auto&) {}).sink(nowhere);",
                                "ebb: process needs a stream with keys"),
     "a process of an unknown state": ("numbers().key_by([](int x) { return x; })"
-                                      ".process<int>([](const int&, ebb::Keyed<int>&, auto&) {}).sink(nowhere);",
+                                      ".process<int>([](const int&, auto&, auto&) {}).sink(nowhere);",
                                       "ebb: process() cannot see the type of the state"),
     "a join without keys": ("numbers().join_all(texts(), {}, [](int a, const std::string&) { return a; }).sink(nowhere);",
                             "ebb: join_all needs keys on both streams"),

@@ -113,23 +113,63 @@ constexpr Column kColumns[] = {{"in", &OperatorReport::in, true},
                                {"late", &OperatorReport::late, false},
                                {"emitted", &OperatorReport::emitted, true}};
 
-void print_operators(std::ostream& out, const std::vector<OperatorReport>& operators) {
+std::string format_us(double us) {
+  if (us < 1) return fmt::format("{:.0f} ns", us * 1e3);
+  if (us < 1e3) return fmt::format("{:.3g} us", us);
+  return us < 1e6 ? fmt::format("{:.3g} ms", us / 1e3) : fmt::format("{:.3g} s", us / 1e6);
+}
+
+// Of the loop that begins with this operator: what a record takes on its way through it, and how much of its
+// threads' time it was at work.
+std::vector<std::string> speed_of(const PipelineReport& report, const OperatorReport& op) {
+  std::vector<std::string> cells(3);
+  const auto stage = std::find_if(report.stages.begin(), report.stages.end(),
+                                  [&](const StageReport& one) { return one.operators.front() == op.name; });
+  if (stage == report.stages.end()) return cells;
+  if (op.latency.samples != 0) {
+    cells[0] = format_us(op.latency.p50_us);
+    cells[1] = format_us(op.latency.p99_us);
+  }
+  if (report.took > Duration::zero()) {
+    const double all = static_cast<double>(report.took.count()) * stage->replicas;
+    cells[2] = fmt::format("{:.0f}%", 100 * static_cast<double>(stage->busy.count()) / all);
+  }
+  return cells;
+}
+
+void print_table(std::ostream& out, const std::vector<std::vector<std::string>>& rows) {
+  constexpr std::size_t kTexts = 2;  // columns to the left, the others are numbers
+  std::vector<std::size_t> widths(rows.front().size());
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      line += i < kTexts ? fmt::format("  {:<{}}", row[i], widths[i])
+                         : fmt::format("  {:>{}}", row[i], widths[i]);
+    }
+    out << line.substr(0, line.find_last_not_of(' ') + 1) << '\n';
+  }
+}
+
+void print_operators(std::ostream& out, const PipelineReport& report) {
+  const auto& operators = report.operators;
   std::vector<Column> columns;
   for (const Column& column : kColumns) {
     const bool used = std::any_of(operators.begin(), operators.end(),
                                   [&](const OperatorReport& op) { return op.*column.count != 0; });
     if (used || column.always) columns.push_back(column);
   }
-  std::size_t widest = std::string_view("operator").size();
-  for (const OperatorReport& op : operators) widest = std::max(widest, op.name.size());
-  out << fmt::format("  {:<{}}  {:<14} {:>8}", "operator", widest, "kind", "replicas");
-  for (const Column& column : columns) out << fmt::format(" {:>13}", column.title);
-  out << '\n';
+  std::vector<std::vector<std::string>> rows{{"operator", "kind", "replicas"}};
+  for (const Column& column : columns) rows[0].emplace_back(column.title);
+  rows[0].insert(rows[0].end(), {"p50", "p99", "busy"});
   for (const OperatorReport& op : operators) {
-    out << fmt::format("  {:<{}}  {:<14} {:>8}", op.name, widest, op.kind, op.replicas);
-    for (const Column& column : columns) out << fmt::format(" {:>13}", op.*column.count);
-    out << '\n';
+    auto& row = rows.emplace_back(std::vector{op.name, op.kind, fmt::to_string(op.replicas)});
+    for (const Column& column : columns) row.push_back(fmt::to_string(op.*column.count));
+    for (std::string& cell : speed_of(report, op)) row.push_back(std::move(cell));
   }
+  print_table(out, rows);
 }
 
 void print_losses(std::ostream& out, const std::vector<EdgeReport>& edges) {
@@ -223,10 +263,11 @@ std::ostream& operator<<(std::ostream& out, const PipelineReport& report) {
   out << "pipeline " << report.name << ": " << (report.ended ? to_string(report.outcome) : "running") << " ("
       << format_duration(report.took) << ")\n";
   if (!report.error.empty()) out << "  failed at '" << report.failed_at << "': " << report.error << '\n';
-  print_operators(out, report.operators);
+  print_operators(out, report);
   print_losses(out, report.edges);
   for (const ServiceReport& service : report.services) {
     out << fmt::format("  service {}: {}, {} calls", service.name, life_of(service), service.calls);
+    if (service.latency.samples != 0) out << ", p99 " << format_us(service.latency.p99_us);
     if (!service.error.empty()) out << ": " << service.error;
     out << '\n';
   }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <boost/json.hpp>
+#include <sstream>
 #include <thread>
 
 #include "ebb/flow/runtime/histogram.h"
@@ -118,6 +119,32 @@ TEST(Reports, SayHowLongRecordsAndCallsTakeAndHowMany) {
   EXPECT_EQ(report.services[0].calls, 50u);
   EXPECT_GE(report.services[0].latency.samples, 25u);  // those on threads of the pool are all timed
   EXPECT_GT(report.services[0].latency.p50_us, 1800);
+}
+
+TEST(Reports, AreATableWithARowForEachOperatorAndASpeedForEachLoop) {
+  PipelineReport report;
+  report.name = "table";
+  report.ended = true;
+  report.took = 2s;
+  const auto add = [&](const char* name, const char* kind, std::uint64_t processed, std::uint64_t skipped) {
+    OperatorReport& op = report.operators.emplace_back();
+    op.name = name;
+    op.kind = kind;
+    op.in = processed + skipped;
+    op.processed = op.emitted = processed;
+    op.skipped = skipped;
+    op.latency = {.samples = 5, .p50_us = 0.031, .p95_us = 2, .p99_us = 1500};
+  };
+  add("lines", "source", 1000, 0);
+  add("parse", "map", 990, 10);
+  report.stages = {{.operators = {"lines", "parse"}, .replicas = 1, .busy = 500ms}};
+  std::ostringstream text;
+  text << report;
+  EXPECT_EQ(text.str(),
+            "pipeline table: completed (2 s)\n"
+            "  operator  kind    replicas    in  processed  skipped  emitted    p50     p99  busy\n"
+            "  lines     source         1  1000       1000        0     1000  31 ns  1.5 ms   25%\n"
+            "  parse     map            1  1000        990       10      990\n");
 }
 
 TEST(Reports, HaveTheFieldsOfTheContractInTheirJson) {

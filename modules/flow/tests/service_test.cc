@@ -68,6 +68,23 @@ struct Broken {
   Broken() { throw std::runtime_error("no weights"); }
 };
 
+TEST(Services, AreMadeByAFunctionThatIsCalledWhenThePipelineStarts) {
+  const Said said = std::make_shared<std::vector<std::string>>();
+  LocalEnvironment env("factories");
+  auto a = env.register_service_factory("a", [said] { return std::make_unique<Talker>(said, "a"); });
+  auto b = env.register_service_factory<Talker>(service("b").concurrency(2),
+                                                [said] { return std::make_unique<Talker>(said, "b"); });
+  EXPECT_THAT(*said, ::testing::IsEmpty());
+  auto all =
+      env.from_collection(numbers(2))
+          .map([=](int x, Context& c) { return c.call(b, &Talker::twice, c.call(a, &Talker::twice, x)); })
+          .collect();
+  run(env);
+  EXPECT_THAT(all.get(), ElementsAre(0, 4));
+  EXPECT_THAT(*said, ElementsAre("a made", "a setup", "a start", "b made", "b setup", "b start", "b stop",
+                                 "b cleanup", "b destroyed", "a stop", "a cleanup", "a destroyed"));
+}
+
 TEST(PriorDataflow, Defect16AServiceWhoseConstructorThrowsFailsThePipeline) {
   const Said said = std::make_shared<std::vector<std::string>>();
   LocalEnvironment env("broken");

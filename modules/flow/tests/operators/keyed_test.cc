@@ -84,6 +84,27 @@ TEST(Process, TakesAGenericEmitAndAnInitialState) {
   EXPECT_EQ(rest.get(), numbers(20));
 }
 
+// Also with a generic `emit`, where the function's type alone says nothing.
+TEST(Process, FindsItsStateInWhatTheFunctionTakes) {
+  LocalEnvironment env("found");
+  auto sums = env.from_collection(numbers(30))
+                  .key_by(last_digit)
+                  .process([](const int& x, Keyed<int>& sum, auto& emit) {
+                    *sum += x;
+                    if (x >= 20) emit(*sum);
+                  })
+                  .collect();
+  auto names = env.from_collection(numbers(3))
+                   .key_by(last_digit)
+                   .process<std::string>([](const int&, Keyed<std::string>& name, auto& emit, Context& c) {
+                     emit(*name + std::to_string(c.key<int>()));
+                   })
+                   .collect();
+  run(env);
+  EXPECT_EQ(sums.get(), (std::vector{30, 33, 36, 39, 42, 45, 48, 51, 54, 57}));
+  EXPECT_EQ(names.get(), (std::vector<std::string>{"0", "1", "2"}));
+}
+
 TEST(Process, StatesForgetWhatIsTooOld) {
   auto value = ValueState<int>().ttl(Duration::zero());
   value.set(3);

@@ -183,12 +183,21 @@ class LocalEnvironment {
   ServiceHandle<S> register_service(std::string name, A... arguments) {
     return register_service<S>(service(std::move(name)), std::move(arguments)...);
   }
-  /// The same, made by a function that gives std::unique_ptr<S>.
-  template <typename S>
-  ServiceHandle<S> register_service_factory(ServiceSpec spec, std::function<std::unique_ptr<S>()> make) {
+  /// The same, made by a function that gives a std::unique_ptr to it, when the pipeline starts.
+  template <typename Said = void, typename Make>
+  auto register_service_factory(ServiceSpec spec, Make make) {
+    using Made = std::remove_cvref_t<std::invoke_result_t<Make&>>;
+    static_assert(
+        requires(Made made) { std::unique_ptr<typename Made::element_type>(std::move(made)); },
+        "ebb: register_service_factory(name, make) needs a function that gives std::unique_ptr<S>");
+    using S = std::conditional_t<std::is_void_v<Said>, typename Made::element_type, Said>;
     auto cell = std::make_shared<flow::ServiceCell<S>>(std::move(spec), std::move(make));
     add_service(cell);
     return ServiceHandle<S>(std::move(cell));
+  }
+  template <typename Said = void, typename Make>
+  auto register_service_factory(std::string name, Make make) {
+    return register_service_factory<Said>(service(std::move(name)), std::move(make));
   }
 
   /// A pipeline as a service: `build(inner, requests)` gets an environment for it and the stream of its

@@ -46,21 +46,21 @@ struct SubmitOptions {
   /// The longest that one service's stop() or cleanup() may take before it counts as stuck.
   Duration cleanup_timeout = std::chrono::seconds(5);
   Cleanup cleanup = Cleanup::Always;
+  /// How often an end that takes long says what it waits for, on the standard error.
+  Duration watchdog = std::chrono::seconds(5);
+  /// Called once with the report when the pipeline has ended, on a thread of the pipeline.
+  std::function<void(const PipelineReport&)> on_report = {};
+  Progress progress = {};
+  /// Unless it is set: exit inside a job of Ebb's, where the keeper ends what is left; else wait.
+  std::optional<WhenStuck> when_stuck = {};
   /// The most threads on which calls of services work at a time that do not run on their caller's: those of
   /// call_async(), and those with a limit. They are made when they are needed.
   int call_threads = 64;
-  /// How often an end that takes long says what it waits for, on the standard error.
-  Duration watchdog = std::chrono::seconds(5);
   /// How many bytes the keys of one replica of an operator may take with their states' fixed parts; the
   /// pipeline fails past it, and names the operator.
   std::uint64_t state_limit = 8_GiB;
   /// How many bytes may wait on a feedback edge; past it likewise.
   std::uint64_t feedback_limit = 256_MiB;
-  Progress progress = {};
-  /// Called once with the report when the pipeline has ended, on a thread of the pipeline.
-  std::function<void(const PipelineReport&)> on_report = {};
-  /// Unless it is set: exit inside a job of Ebb's, where the keeper ends what is left; else wait.
-  std::optional<WhenStuck> when_stuck = {};
 };
 
 }  // namespace ebb

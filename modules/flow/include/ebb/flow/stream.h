@@ -190,14 +190,17 @@ class [[nodiscard("ebb: a stream that ends in no sink does not run")]] Chain
   }
 
   /// After key_by(): a function with the state of its record's key, void f(const T&, ebb::Keyed<S>&, emit)
-  /// or the same with a Context&. `emit` is `auto&` or `ebb::Collector<U>&`. U and S need only be said
-  /// (process<U, S>(f)) where the function's type does not say them; each key begins as a copy of `initial`.
+  /// or the same with a Context&. `emit` is `auto&` or `ebb::Collector<U>&`. What comes out is of the type of
+  /// what goes in unless `emit` or process<U>(f) says another. S need only be said (process<U, S>(f)) where
+  /// the function does not name it; each key begins as a copy of `initial`.
   template <typename SaidU = void, typename SaidS = void, typename F>
   auto process(F function) && {
-    using S = Deduced<SaidS, Keyed, F>;
+    using U = Deduced<SaidU, Collector, F, Payload<T>>;
+    using S = typename std::conditional_t<std::is_void_v<SaidS>, ArgumentBesideEmit<Keyed, F, Collector<U>>,
+                                          std::type_identity<SaidS>>::type;
     static_assert(!std::is_void_v<S>,
-                  "ebb: process() cannot see the type of the state: say process<U, S>(f), or process<U>(f, "
-                  "S{}), or take an ebb::Keyed<S>& and an ebb::Collector<U>&");
+                  "ebb: process() cannot see the type of the state: take an ebb::Keyed<S>&, or say "
+                  "process<U, S>(f) or process<U>(f, S{})");
     if constexpr (!std::is_void_v<S>) {
       return std::move(*this).template process<SaidU>(std::move(function), S());
     }

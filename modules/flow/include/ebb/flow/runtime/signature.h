@@ -48,6 +48,14 @@ template <template <typename> typename Wrapper, typename F>
   requires Signature<F>::kKnown
 struct ArgumentOf<Wrapper, F> : WrappedIn<Wrapper, typename Signature<F>::Arguments> {};
 
+/// The same of a function with one `auto&`, in the place of which it is given an `Emit&`.
+template <template <typename> typename Wrapper, typename F, typename Emit>
+struct ArgumentBesideEmit : ArgumentOf<Wrapper, F> {};
+template <template <typename> typename Wrapper, typename F, typename Emit>
+  requires requires { &F::template operator()<Emit>; }
+struct ArgumentBesideEmit<Wrapper, F, Emit>
+    : WrappedIn<Wrapper, typename Signature<decltype(&F::template operator()<Emit>)>::Arguments> {};
+
 /// `Said`, unless that is void: then what the function's own type says, or else `Otherwise`.
 template <typename Said, template <typename> typename Wrapper, typename F, typename Otherwise = void>
 using Deduced = std::conditional_t<!std::is_void_v<Said>, Said,
