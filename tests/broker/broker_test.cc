@@ -40,7 +40,7 @@ TEST_F(Broker, AFailureReadsAgain) {
       .sink([seen = 0](const KafkaRecord&) mutable {
         if (++seen == 50) throw std::runtime_error("broken");
       });
-  EXPECT_EQ(failure(env).error, "broken");
+  EXPECT_EQ(failure_of(env).error, "broken");
   EXPECT_EQ(read_all(brokers_, topic_, "g-" + topic_), values(0, 100));
 }
 

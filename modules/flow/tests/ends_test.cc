@@ -27,15 +27,6 @@ auto waits_after(int first) {
   };
 }
 
-// Until the operator has taken so many records.
-void await(const Pipeline& pipeline, const std::string& name, std::uint64_t records) {
-  const BootTime deadline = BootClock::now() + 20s;
-  while (op(pipeline.report(), name).in < records) {
-    ASSERT_LT(BootClock::now(), deadline) << "'" << name << "' does not get its records";
-    std::this_thread::yield();
-  }
-}
-
 TEST(Ends, AnErrorInAFunctionFailsThePipelineAndIsNamed) {
   LocalEnvironment env("throws");
   env.from_collection(numbers(10'000))

@@ -5,6 +5,7 @@
 
 #include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "ebb/flow.h"
@@ -55,6 +56,18 @@ inline const OperatorReport& op(const PipelineReport& report, const std::string&
   ADD_FAILURE() << "there is no operator '" << name << "' in the report";
   static const OperatorReport none;
   return none;
+}
+
+/// Until the operator has taken so many records.
+inline void await(const Pipeline& pipeline, const std::string& name, std::uint64_t records) {
+  const BootTime deadline = BootClock::now() + 60s;
+  while (true) {
+    const bool ended = pipeline.status() == Pipeline::Status::ended;
+    if (op(pipeline.report(), name).in >= records) return;
+    ASSERT_FALSE(ended) << pipeline.report().error;
+    ASSERT_LT(BootClock::now(), deadline) << "'" << name << "' does not get its records";
+    std::this_thread::yield();
+  }
 }
 
 inline std::vector<int> numbers(int count) {

@@ -68,7 +68,7 @@ TEST(Kafka, WhatAPipelineThatFailedHasReadIsReadAgain) {
       .sink([seen = 0](const KafkaRecord&) mutable {
         if (++seen == 7) throw std::runtime_error("broken");
       });
-  EXPECT_EQ(failure(env).error, "broken");
+  EXPECT_EQ(failure_of(env).error, "broken");
   EXPECT_EQ(read_all(cluster.brokers(), "t", "g"), values(0, 10));
 }
 
@@ -91,7 +91,7 @@ TEST(Kafka, OffsetsAreCommittedOnlyWhenTheSinksHaveCommitted) {
     } else {
       std::move(records).sink(Refuses{});
     }
-    EXPECT_EQ(failure(env).error, "no");
+    EXPECT_EQ(failure_of(env).error, "no");
   }
   EXPECT_EQ(read_all(cluster.brokers(), "t", "g"), values(0, 10));
 }
@@ -164,7 +164,7 @@ TEST(Kafka, NoBrokerFailsInTimeBeforeTheFirstRecord) {
   env.from_kafka({.brokers = "127.0.0.1:1", .topic = "t", .connect_timeout = 500ms})
       .sink([](const KafkaRecord&) {});
   const BootTime begun = BootClock::now();
-  EXPECT_THAT(failure(env).error, HasSubstr("ebb: no Kafka broker at 127.0.0.1:1 answered within 500 ms"));
+  EXPECT_THAT(failure_of(env).error, HasSubstr("ebb: no Kafka broker at 127.0.0.1:1 answered within 500 ms"));
   EXPECT_LT(BootClock::now() - begun, 10s);
   LocalEnvironment writes("writes");
   int records = 0;
@@ -174,7 +174,7 @@ TEST(Kafka, NoBrokerFailsInTimeBeforeTheFirstRecord) {
         return s;
       })
       .sink(to_kafka({.brokers = "127.0.0.1:1", .topic = "t", .connect_timeout = 500ms}));
-  EXPECT_THAT(failure(writes).error, HasSubstr("Connection refused"));
+  EXPECT_THAT(failure_of(writes).error, HasSubstr("Connection refused"));
   EXPECT_EQ(records, 0);
 }
 
@@ -254,7 +254,7 @@ TEST(Kafka, ADeliveryThatFailsFailsThePipelineWhateverThePolicy) {
       .sink(to_kafka({.brokers = cluster.brokers(), .topic = "t"}))
       .on_error(skip)
       .name("out");
-  const PipelineReport report = failure(env);
+  const PipelineReport report = failure_of(env);
   EXPECT_EQ(report.failed_at, "out");
   EXPECT_THAT(report.error, HasSubstr("a record was not delivered: Broker: Topic authorization failed"));
 }
@@ -272,7 +272,7 @@ TEST(Kafka, ADeliveryThatFailsIsKnownWithoutAnotherRecord) {
      })
       .sink(to_kafka({.brokers = cluster.brokers(), .topic = "t"}));
   rd_kafka_mock_push_request_errors(cluster.get(), 0, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
-  EXPECT_THAT(failure(env).error, HasSubstr("Topic authorization failed"));
+  EXPECT_THAT(failure_of(env).error, HasSubstr("Topic authorization failed"));
 }
 
 TEST(Kafka, ABrokerThatStaysAwayFailsTheSinkInTime) {
@@ -286,7 +286,7 @@ TEST(Kafka, ABrokerThatStaysAwayFailsTheSinkInTime) {
      })
       .sink(to_kafka({.brokers = cluster.brokers(), .topic = "t", .delivery_timeout = 1s}));
   const BootTime begun = BootClock::now();
-  EXPECT_THAT(failure(env).error, HasSubstr("a record was not delivered: Local: Message timed out"));
+  EXPECT_THAT(failure_of(env).error, HasSubstr("a record was not delivered: Local: Message timed out"));
   EXPECT_LT(BootClock::now() - begun, 30s);
 }
 
@@ -347,7 +347,7 @@ TEST(Kafka, WhatCannotBeIsSaidAtOnce) {
                    .settings = {{"allow.auto.create.topics", "false"}}})
       .sink([](const KafkaRecord&) {});
   rd_kafka_mock_topic_set_error(cluster.get(), "t", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
-  EXPECT_THAT(failure(missing).error,
+  EXPECT_THAT(failure_of(missing).error,
               HasSubstr("Kafka topic 't' at " + cluster.brokers() + ": Broker: Unknown topic"));
 }
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "ebb/flow.h"
 #include "ebb/kafka.h"
+#include "scene.h"  // of flow's tests
 
 namespace ebb::testing {
 
@@ -43,41 +43,6 @@ class MockCluster {
   rd_kafka_t* handle_;
   rd_kafka_mock_cluster_t* cluster_;
 };
-
-inline const OperatorReport& op(const PipelineReport& report, const std::string& name) {
-  for (const OperatorReport& one : report.operators) {
-    if (one.name == name) return one;
-  }
-  ADD_FAILURE() << "there is no operator '" << name << "' in the report";
-  static const OperatorReport none;
-  return none;
-}
-/// Until the operator has taken so many records.
-inline void await(const Pipeline& pipeline, const std::string& name, std::uint64_t records) {
-  const BootTime deadline = BootClock::now() + 60s;
-  while (op(pipeline.report(), name).in < records) {
-    ASSERT_LT(BootClock::now(), deadline) << "'" << name << "' does not get its records";
-    ASSERT_NE(pipeline.status(), Pipeline::Status::ended) << pipeline.report().error;
-    std::this_thread::yield();
-  }
-}
-/// To its end, which must be a good one.
-inline PipelineReport run(LocalEnvironment& env) {
-  PipelineReport report = env.submit({.autostop = true});
-  EXPECT_TRUE(report.ok);
-  return report;
-}
-/// To an end that must be a failure.
-inline PipelineReport failure(LocalEnvironment& env) {
-  try {
-    (void)env.submit({.autostop = true});
-  } catch (const PipelineError& error) {
-    EXPECT_FALSE(error.unbalanced()) << error.what();
-    return error.report();
-  }
-  ADD_FAILURE() << "it did not fail";
-  return {};
-}
 
 /// "PREFIX0", "PREFIX1"… into the topic.
 inline void produce(const std::string& brokers, const std::string& topic, int first, int count) {

@@ -93,14 +93,6 @@ class Pipe : public ::testing::Test {
   static void write(const UniqueFd& to, const std::string& text) {
     ASSERT_EQ(::write(to.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
   }
-  // Until the operator has had so many records.
-  static void await(const Pipeline& pipeline, const std::string& name, std::uint64_t records) {
-    const BootTime deadline = BootClock::now() + 20s;
-    while (op(pipeline.report(), name).in < records) {
-      ASSERT_LT(BootClock::now(), deadline) << "'" << name << "' does not get its records";
-      std::this_thread::yield();
-    }
-  }
 
   Folder folder_;
   std::string path_ = folder_ / "pipe";

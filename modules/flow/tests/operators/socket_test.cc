@@ -34,13 +34,6 @@ void reset(UniqueFd& fd) {
   ASSERT_EQ(::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
   fd.reset();
 }
-void await(const Pipeline& pipeline, const std::string& name, std::uint64_t records) {
-  const BootTime deadline = BootClock::now() + 20s;
-  while (op(pipeline.report(), name).in < records) {
-    ASSERT_LT(BootClock::now(), deadline) << "'" << name << "' does not get its records";
-    std::this_thread::yield();
-  }
-}
 
 /// The other side: a server at a port of its own.
 class Server {
