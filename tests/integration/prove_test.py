@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 
 import harness
@@ -31,6 +32,22 @@ class Prove(harness.Case):
             if name.isdigit() and str(self.place).encode() + b"/ebb-prove-" in text:
                 found.append(int(name))
         return found
+
+    def test_a_connection_that_has_just_ended_on_its_port_is_no_hindrance(self):
+        for port in range(38000, 38005):  # where its leases begin; in TIME_WAIT for a minute
+            with socket.socket() as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    listener.bind(("127.0.0.1", port))
+                except OSError:
+                    continue  # another's
+                listener.listen()
+                with socket.create_connection(("127.0.0.1", port)) as client:
+                    listener.accept()[0].close()
+                    self.assertEqual(client.recv(1), b"")
+        proves = self.start()
+        out, _ = proves.communicate(timeout=120 * harness.PATIENCE)
+        self.assertEqual(proves.returncode, 0, out)
 
     def test_it_shows_that_nothing_is_left_and_touches_no_other_job(self):
         d = self.daemon()

@@ -53,10 +53,10 @@ def build(source, folder, prefix):
 def table(printed):
     """{operator: {column: number}} of the report that an example prints."""
     lines = iter(printed.splitlines())
-    columns = next(line for line in lines if line.split()[:2] == ["operator", "kind"]).split()[2:]
+    columns = next(line for line in lines if line.split()[:2] == ["operator", "kind"]).split("p50")[0].split()[2:]
     rows = {}
     for line in lines:
-        if not (row := re.fullmatch(r"  (\S+(?: \S+)?) +[a-z_]+((?: +\d+)+)", line)):
+        if not (row := re.fullmatch(r"  (\S+(?: \S+)?) +[a-z_]+((?: +\d+)+).*", line)):
             break
         rows[row[1]] = dict(zip(columns, map(int, row[2].split())))
     return rows
@@ -226,7 +226,7 @@ class Examples(unittest.TestCase):
         self.assertEqual({int(digit): (int(hits), int(of)) for digit, hits, of in
                           re.findall(r"^(\d): +(\d+) of +(\d+)$", printed, re.M)}, right)
         self.assertIn(f"the network has read {len(images)} images and is gone\n", printed)
-        self.assertIn(f"service network: stopped and cleaned, {len(images)} calls\n", printed)
+        self.assertIn(f"service network: stopped and cleaned, {len(images)} calls, p99 ", printed)
         self.assertEqual(table(printed)["classify"]["replicas"], 2)
         self.assertIn("cannot read /nonexistent/weights.txt; train.py", self.refused("digits/classify", "/nonexistent"))
         (FOLDER / "digits/images.csv").unlink()

@@ -22,6 +22,8 @@ namespace {
 
 UniqueFd listener_on(std::uint16_t port) {
   UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;  // a lease does not wait for what is in TIME_WAIT only, nor do servers
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
@@ -32,7 +34,7 @@ UniqueFd listener_on(std::uint16_t port) {
   return listens ? std::move(socket) : UniqueFd();
 }
 
-// Leaves shared memory behind, too.
+// Leaves shared memory behind, too. Returns where it cannot have them.
 void stubborn(int ready, std::uint16_t port) {
   std::signal(SIGTERM, SIG_IGN);
   const UniqueFd listener = listener_on(port);
@@ -40,6 +42,7 @@ void stubborn(int ready, std::uint16_t port) {
   const std::string name = std::string("/ebb-prove-") + (job != nullptr ? job : "");
   const UniqueFd shared(::shm_open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (listener && shared) stay(ready);
+  (void)write_all(ready, "-");
 }
 
 void escaped(int ready) {
@@ -66,6 +69,10 @@ int prove_job_main(Words words) {
   for (int ready = 0; ready < 2; ++ready) {
     char byte = 0;
     if (::read(ends[0], &byte, 1) != 1) return kRefused;
+    if (byte == '-') {
+      (void)write_all(STDOUT_FILENO, "it cannot listen on its port, or has no shared memory\n");
+      return kRefused;
+    }
   }
   if (!write_all(STDOUT_FILENO, "ready\n")) return kRefused;
   for (;;) ::pause();
