@@ -262,8 +262,10 @@ TEST(ProgressOfPipelines, ElsewhereIsThereWhenItIsAskedForOnly) {
     int pipe[2];
     ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
     SubmitOptions options;
-    options.watchdog = 5ms;
-    if (asked) options.progress = true;
+    if (asked) {
+      options.progress = true;
+      options.watchdog = 5ms;
+    }
     ::setenv("EBB_PROGRESS", "1", 1);
     const std::string all = errors_of_child(pipe[0], pipe[1], options, asked ? "out" : "");
     ::unsetenv("EBB_PROGRESS");
