@@ -28,23 +28,15 @@ function(_ebb_check_layers module layer)
   endforeach()
 endfunction()
 
-# What every unit test includes, compiled once for all of them: it is most of what a test costs to compile.
-# A program and not a library, since the tests are programs too and must share its flags. Further arguments are
-# headers that the tests of this module include as well.
-function(_ebb_use_test_headers test)
-  if(ARGN)
-    target_precompile_headers(${test} PRIVATE <gmock/gmock.h> <gtest/gtest.h> ${ARGN})
-    return()
-  endif()
-  if(NOT TARGET ebb_test_headers)
+# What unit tests include, compiled once for all that name the same target: it is most of what a test costs to compile.
+# A program and not a library, since the tests are programs too and must share its flags.
+function(_ebb_test_headers headers libraries)
+  if(NOT TARGET ${headers})
     file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/test_headers.cc" CONTENT "int main() {}\n")
-    add_executable(ebb_test_headers EXCLUDE_FROM_ALL "${CMAKE_BINARY_DIR}/test_headers.cc")
-    target_link_libraries(ebb_test_headers PRIVATE GTest::gmock)
-    target_precompile_headers(ebb_test_headers PRIVATE
-      <gmock/gmock.h> <gtest/gtest.h> <chrono> <filesystem> <fstream> <functional> <map> <optional> <string> <variant>
-      <vector>)
+    add_executable(${headers} EXCLUDE_FROM_ALL "${CMAKE_BINARY_DIR}/test_headers.cc")
+    target_link_libraries(${headers} PRIVATE ${libraries} GTest::gmock)
+    target_precompile_headers(${headers} PRIVATE <gmock/gmock.h> <gtest/gtest.h> ${ARGN})
   endif()
-  target_precompile_headers(${test} REUSE_FROM ebb_test_headers)
 endfunction()
 
 # Makes MODULE part of the package. What it links through pkg-config is for EbbConfig.cmake to find again, and so must be
@@ -72,6 +64,7 @@ macro(_ebb_add_tests module program prefix)
   foreach(dependency IN LISTS arg_PRIVATE)
     target_link_libraries(${program} PRIVATE ebb_${dependency})
   endforeach()
+  target_precompile_headers(${program} REUSE_FROM ${test_headers})
   math(EXPR timeout "120 * ${EBB_PATIENCE}")
   gtest_discover_tests(${program} TEST_PREFIX "${prefix}/" PROPERTIES TIMEOUT ${timeout} LABELS unit
                        DISCOVERY_TIMEOUT 60)
@@ -117,9 +110,16 @@ function(ebb_module module)
     _ebb_install(${module} ${arg_LINK_PUBLIC} ${arg_LINK_PRIVATE})
   endif()
 
+  if(arg_TEST_PRECOMPILE)
+    set(test_headers ebb_${module}_test_headers)
+    _ebb_test_headers(${test_headers} "${target};${arg_TEST_LINK}" ${arg_TEST_PRECOMPILE})
+  else()
+    set(test_headers ebb_test_headers)
+    _ebb_test_headers(${test_headers} "" <chrono> <filesystem> <fstream> <functional> <map> <optional> <string> <variant>
+                      <vector>)
+  endif()
   if(tests)
     _ebb_add_tests(${module} ${module}_test "${module}" ${tests})
-    _ebb_use_test_headers(${module}_test ${arg_TEST_PRECOMPILE})
   endif()
   # tests/<group>/*.cc are programs of their own, <module>_<group>_test, which the same flags and headers serve.
   file(GLOB groups CONFIGURE_DEPENDS LIST_DIRECTORIES true RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}/tests" tests/*)
@@ -127,7 +127,6 @@ function(ebb_module module)
     if(IS_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/tests/${group}")
       file(GLOB tests CONFIGURE_DEPENDS tests/${group}/*.cc)
       _ebb_add_tests(${module} ${module}_${group}_test "${module}_${group}" ${tests})
-      target_precompile_headers(${module}_${group}_test REUSE_FROM ${module}_test)
     endif()
   endforeach()
 endfunction()

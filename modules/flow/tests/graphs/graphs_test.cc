@@ -430,7 +430,7 @@ Played play(const Plan& plan) {
 }
 
 void check(uint64_t seed) {
-  SCOPED_TRACE("again: EBB_GRAPH=" + std::to_string(seed) + " flow_test --gtest_filter='Graphs*'");
+  SCOPED_TRACE("again: EBB_GRAPH=" + std::to_string(seed) + " flow_graphs_test");
   const Plan plan = plan_of(seed);
   const Played played = play(plan);
   const PipelineReport& report = played.report;
