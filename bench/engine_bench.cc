@@ -222,6 +222,7 @@ int print_p4() {
   };
   const auto sum = [](const Costs& costs) {
     std::vector<double> all;
+    all.reserve(costs.submit.size());
     for (std::size_t i = 0; i < costs.submit.size(); ++i)
       all.push_back(costs.submit[i] + costs.dispatch[i] + costs.cancel[i]);
     return all;

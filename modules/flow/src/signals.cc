@@ -99,6 +99,7 @@ class Listener {
   void listen() {
     std::uint64_t rings = 0;
     while (true) {
+      // NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection): each round lets go of its lock
       if (::read(fd_.get(), &rings, sizeof rings) < 0 && errno != EINTR) return;
       if (ends_.load()) return;
       const std::lock_guard lock(mutex_);

@@ -14,7 +14,6 @@ namespace ebb {
 namespace {
 
 using namespace testing;
-using ::testing::HasSubstr;
 
 struct Doubler {
   int twice(int x) {
@@ -23,8 +22,8 @@ struct Doubler {
   }
 };
 std::vector<int> doubled(int count) {
-  std::vector<int> all;
-  for (int x = 0; x < count; ++x) all.push_back(2 * x);
+  std::vector<int> all = numbers(count);
+  for (int& x : all) x *= 2;
   return all;
 }
 

@@ -125,6 +125,7 @@ TEST(Futures, RunOnAFewThreadsAndInAFewSlots) {
     auto crowd = env.register_service<Crowd>(service("crowd").concurrency(slots), most);
     Pipeline pipeline = up(env, {.call_threads = 4});
     std::vector<Future<std::thread::id>> calls;
+    calls.reserve(2000);
     for (int i = 0; i < 2000; ++i) calls.push_back(crowd.call_async(&Crowd::enter));
     // Callers on their own threads get their turn among them.
     for (int i = 0; i < 100; ++i) EXPECT_EQ(crowd.call(&Crowd::enter), std::this_thread::get_id());
@@ -151,6 +152,7 @@ TEST(Futures, WaitForEachOtherThoughThereIsOneThread) {
   auto chained = env.register_service<Chained>(service("chained").concurrency(8), worker);
   Pipeline pipeline = up(env, {.call_threads = 1});
   std::vector<Future<int>> calls;
+  calls.reserve(100);
   for (int i = 0; i < 100; ++i) calls.push_back(chained.call_async(&Chained::ask, i));
   for (int i = 0; i < 100; ++i) EXPECT_EQ(calls[static_cast<std::size_t>(i)].get(), 4 * i);
 }

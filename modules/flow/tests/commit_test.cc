@@ -77,7 +77,7 @@ TEST(Commit, ComesAtADrainAndAStopAndNotAtACancel) {
     auto heard = std::make_shared<Heard>();
     heard->others_ended = true;
     LocalEnvironment env(end);
-    env.from_source([](std::stop_token stop) -> std::optional<int> {
+    env.from_source([](const std::stop_token& stop) -> std::optional<int> {
          if (stop.stop_requested()) return std::nullopt;
          return 1;
        })

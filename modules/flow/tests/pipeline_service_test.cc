@@ -11,7 +11,6 @@ namespace ebb {
 namespace {
 
 using namespace testing;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 struct Adder {
@@ -74,6 +73,7 @@ TEST(PipelineServices, HaveManyRequestsInFlight) {
   auto sums = env.register_pipeline_service<int, std::string>(service("sums").concurrency(100), build);
   Pipeline pipeline = up(env);
   std::vector<std::thread> callers;
+  callers.reserve(4);
   std::atomic<int> right{0};
   for (int from = 0; from < 4; ++from) {
     callers.emplace_back([&, from] {

@@ -70,7 +70,7 @@ TEST(Rates, AreOfTheTimeThatWasAskedFor) {
   const BootTime begun{1h};
   // Ten records a second for two hours, then nothing for two minutes.
   for (int second = 0; second <= 7200; second += 5) {
-    history.note(begun + std::chrono::seconds(second), static_cast<std::uint64_t>(10 * second));
+    history.note(begun + std::chrono::seconds(second), std::uint64_t{10} * static_cast<unsigned>(second));
     if (second == 30) {
       EXPECT_NEAR(history.rate(begun + 30s, 300, 60min), 10, 0.01);
     }

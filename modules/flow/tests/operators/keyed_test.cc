@@ -258,6 +258,7 @@ TEST(Connect, WithKeysBringsBothSidesOfAKeyTogether) {
   };
   LocalEnvironment env("keyed");
   std::vector<std::string> texts;
+  texts.reserve(100);
   for (std::size_t i = 0; i < 100; ++i) texts.emplace_back(i, 'x');
   auto counts = env.from_collection(numbers(100))
                     .key_by(last_digit)

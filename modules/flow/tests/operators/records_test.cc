@@ -13,7 +13,6 @@ namespace ebb {
 namespace {
 
 using namespace testing;
-using ::testing::HasSubstr;
 
 // ---- records
 

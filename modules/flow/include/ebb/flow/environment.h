@@ -91,6 +91,7 @@ class LocalEnvironment {
       return from(flow::VectorSource<T>(std::forward<Range>(range)));
     } else {
       std::vector<T> records;
+      if constexpr (requires { std::size(range); }) records.reserve(std::size(range));
       for (auto&& record : range) records.emplace_back(std::forward<decltype(record)>(record));
       return from(flow::VectorSource<T>(std::move(records)));
     }

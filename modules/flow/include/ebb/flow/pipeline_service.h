@@ -70,7 +70,7 @@ class [[nodiscard]] RequestStream {
     static_assert(std::is_convertible_v<Value, Answer>,
                   "ebb: what the stream gives in the end must be the service's answer");
     std::move(chain_)
-        .sink([](Ticketed<Value, Answer> record) { record.ticket->answer(std::move(record.value)); })
+        .sink([](Ticketed<Value, Answer>&& record) { record.ticket->answer(std::move(record.value)); })
         .on_error(skip)
         .name("answer");
   }

@@ -187,7 +187,7 @@ T for_service(T argument) {
   return argument;
 }
 template <typename S>
-ServiceHandle<S> for_service(ServiceHandle<S> handle) {
+ServiceHandle<S> for_service(ServiceHandle<S> handle) {  // NOLINT(performance-unnecessary-value-param): as T
   return handle.for_service();
 }
 
