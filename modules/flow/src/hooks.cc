@@ -1,6 +1,7 @@
 #include "hooks.h"
 
 #include <atomic>
+#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -11,11 +12,15 @@ namespace ebb::flow {
 
 // What the thread and its caller share; the last of them takes it down.
 struct HookThread::State {
-  std::function<void()> hook;  // whose turn it is says `busy`
-  std::exception_ptr thrown;
   std::atomic<bool> busy{false}, leaves{false};
   Parker servant, caller;
   std::thread thread;
+
+  std::mutex mutex;  // of what follows
+  std::vector<Hook> hooks;
+  std::vector<std::exception_ptr> thrown;  // by those that came back
+  BootTime begun{};                        // the one after those
+  bool abandoned = false;
 
   static void tell(std::atomic<bool>& what, bool value, Parker& whom) noexcept {
     what.store(value, std::memory_order_release);
@@ -27,14 +32,36 @@ struct HookThread::State {
       servant.wait(
           [&] { return busy.load(std::memory_order_acquire) || leaves.load(std::memory_order_acquire); });
       if (!busy.load(std::memory_order_acquire)) return;
-      try {
-        hook();
-      } catch (...) {
-        thrown = std::current_exception();
+      while (const Hook* hook = next()) {
+        std::exception_ptr threw;
+        try {
+          hook->body();
+        } catch (...) {
+          threw = std::current_exception();
+        }
+        end(*hook, std::move(threw));
       }
-      hook = nullptr;
+      if (leaves.load(std::memory_order_acquire)) return;
       tell(busy, false, caller);
     }
+  }
+  const Hook* next() {
+    const std::lock_guard lock(mutex);
+    if (abandoned) return nullptr;
+    if (thrown.size() == hooks.size()) {
+      hooks.clear();  // with what they hold
+      return nullptr;
+    }
+    const Hook& hook = hooks[thrown.size()];
+    begun = BootClock::now();
+    if (hook.begins) hook.begins();
+    return &hook;
+  }
+  void end(const Hook& hook, std::exception_ptr threw) {
+    const std::lock_guard lock(mutex);
+    if (abandoned) return;
+    if (hook.ends) hook.ends(threw != nullptr);
+    thrown.push_back(std::move(threw));
   }
 };
 
@@ -53,23 +80,49 @@ void HookThread::begin() {
   });
 }
 
-std::optional<std::exception_ptr> HookThread::run(std::function<void()> hook, BootTime deadline) {
-  state_->hook = std::move(hook);
+bool HookThread::run(std::vector<Hook> hooks, Duration limit) {
+  limit_ = limit;
+  const BootTime now = BootClock::now();
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->hooks = std::move(hooks);
+    state_->begun = now;
+  }
   State::tell(state_->busy, true, state_->servant);
-  return wait_on(deadline);
+  return wait(now + limit);
 }
 
-std::optional<std::exception_ptr> HookThread::wait_on(BootTime deadline) {
+bool HookThread::wait_on(Duration more) { return wait(BootClock::now() + more); }
+
+bool HookThread::wait(BootTime until) {
   const CountedThread caller, servant;  // not while neither has anything to do
-  if (!state_->caller.wait_until(deadline, [&] { return !state_->busy.load(std::memory_order_acquire); }))
-    return {};
-  return std::exchange(state_->thrown, nullptr);
+  while (!state_->caller.wait_until(until, [&] { return !state_->busy.load(std::memory_order_acquire); })) {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->begun + limit_ <= until && !state_->hooks.empty()) {
+      late_ = state_->thrown.size();
+      late_name_ = state_->hooks[late_].name;
+      return false;
+    }
+    until = state_->begun + limit_;  // of the one that has begun meanwhile
+  }
+  const std::lock_guard lock(state_->mutex);
+  thrown_ = std::exchange(state_->thrown, {});
+  return true;
 }
 
-void HookThread::abandon() {
+bool HookThread::abandon() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->hooks.empty() || state_->thrown.size() != late_) return false;
+    state_->abandoned = true;
+    thrown_ = std::exchange(state_->thrown, {});
+  }
   state_->thread.detach();
   state_->leaves.store(true, std::memory_order_release);
   begin();
+  return true;
 }
+
+std::vector<std::exception_ptr> HookThread::thrown() { return std::exchange(thrown_, {}); }
 
 }  // namespace ebb::flow

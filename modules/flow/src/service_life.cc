@@ -21,35 +21,40 @@ void ServiceLife::note(Life& life, const std::function<void(ServiceReport&)>& ch
   change(life.report);
 }
 
-std::optional<std::exception_ptr> ServiceLife::call(const Life& life, const char* hook, Duration limit,
-                                                    bool starting, std::function<void()> body) {
-  const auto inside = [body = std::move(body), service = life.service] {
-    const Pool::Inside of(service->pool().get());
-    body();
-  };
-  auto done = thread_.run(inside, BootClock::now() + limit);
-  while (!done) {
-    if (stuck_(std::string(hook) + " of service '" + life.service->name() + "'", starting)) {
-      thread_.abandon();
-      left_behind_ = true;
-      return {};
-    }
-    done = thread_.wait_on(BootClock::now() + options_.watchdog);
+Hook ServiceLife::hook_of(const Life& life, const char* name, void (ServiceBase::*method)()) {
+  return {.name = name, .body = [service = life.service, method] {
+            const Pool::Inside of(service->pool().get());
+            ((*service).*method)();
+          }};
+}
+
+std::vector<std::exception_ptr> ServiceLife::call(const Life& life, std::vector<Hook> hooks, Duration limit,
+                                                  bool starting) {
+  bool back = thread_.run(std::move(hooks), limit);
+  while (!back && !left(stuck_(thread_.late() + " of service '" + life.service->name() + "'", starting))) {
+    back = thread_.wait_on(options_.watchdog);
   }
-  return done;
+  return thread_.thrown();
+}
+
+// Whether the hook that is late was left behind.
+bool ServiceLife::left(bool leave) {
+  if (!leave || !thread_.abandon()) return false;
+  left_behind_ = true;
+  return true;
 }
 
 void ServiceLife::start(std::string& failed) {
   for (Life& life : lives_) {
     ServiceBase& service = *life.service;
     const auto hook = [&](const char* name, void (ServiceBase::*method)()) {
-      const auto thrown =
-          call(life, name, options_.watchdog, true, [cell = life.service, method] { ((*cell).*method)(); });
-      if (thrown && !*thrown) return;
+      const auto thrown = call(life, {hook_of(life, name, method)}, options_.watchdog, true);
+      if (!thrown.empty() && !thrown[0]) return;
       failed = service.name();
-      const std::string text = thrown ? text_of(*thrown) : std::string(name) + " does not come back";
+      const std::string text =
+          thrown.empty() ? std::string(name) + " does not come back" : text_of(thrown[0]);
       note(life, [&](ServiceReport& report) { report.error = text; });
-      if (thrown) std::rethrow_exception(*thrown);
+      if (!thrown.empty()) std::rethrow_exception(thrown[0]);
       throw std::runtime_error(text);
     };
     hook("the constructor", &ServiceBase::construct);
@@ -96,49 +101,50 @@ model::ReleaseRecord ServiceLife::release(Life& life, bool success) {
   model::ReleaseRecord record;
   record.kind = model::ReleaseKind::service;
   record.target = life.service->name();
-  bool back = true;
   const auto trouble = [&](const std::string& text) {
     record.outcome = model::Outcome::failed;
     record.error = record.error ? *record.error + "; " + text : text;
     note(life, [&](ServiceReport& report) { report.error = *record.error; });
   };
-  const auto hook = [&](const char* name, void (ServiceBase::*method)()) {
-    const auto thrown =
-        call(life, name, limit, false, [cell = life.service, method] { ((*cell).*method)(); });
-    if (!thrown) {
-      back = false;
-      trouble(std::string(name) + " did not come back and was left behind");
-    } else if (*thrown) {
-      trouble(std::string(name) + ": " + text_of(*thrown));
-    }
-    return thrown && !*thrown;
-  };
   std::string action = "destroyed";
+  std::vector<Hook> hooks;
   if (life.started) {
     life.service->close_inside();
-    const bool ends_calls = life.service->ends_calls();
-    if (!life.empty || (!ends_calls && !await(life, &ServiceBase::await_all))) {
+    if (!life.empty || (!life.service->ends_calls() && !await(life, &ServiceBase::await_all))) {
       trouble("a call is still in it");
-      back = false;
+    } else {
+      hooks.push_back(hook_of(life, "stop()", &ServiceBase::stop));
+      hooks.back().ends = [&](bool) { note(life, [](ServiceReport& report) { report.running = false; }); };
     }
-    if (back) hook("stop()", &ServiceBase::stop);
-    note(life, [&](ServiceReport& report) { report.running = !back; });
     action = "stopped, " + action;
   }
+  const bool in_use = record.error.has_value();  // what still runs in it must not find it cleaned or gone
   const bool cleans =
       options_.cleanup == Cleanup::Always || (options_.cleanup == Cleanup::OnSuccess && success);
   if (!life.report.initialized) {
     action += "; it was never set up";
   } else if (!cleans) {
     action += "; cleanup skipped by policy";
-  } else if (back) {
-    note(life, [](ServiceReport& report) { report.cleanup_called = true; });
-    const bool completed = hook("cleanup()", &ServiceBase::cleanup);
-    note(life, [&](ServiceReport& report) { report.cleanup_completed = completed; });
+  } else {
+    hooks.push_back(hook_of(life, "cleanup()", &ServiceBase::cleanup));
+    hooks.back().begins = [&] { note(life, [](ServiceReport& report) { report.cleanup_called = true; }); };
+    hooks.back().ends = [&](bool threw) {
+      note(life, [&](ServiceReport& report) { report.cleanup_completed = !threw; });
+    };
     action = "cleaned, " + action;
   }
-  // What still runs in it must not find it gone.
-  if (back) hook("the destructor", &ServiceBase::destroy);
+  hooks.push_back(hook_of(life, "the destructor", &ServiceBase::destroy));
+  std::vector<const char*> names;
+  for (const Hook& hook : hooks) names.push_back(hook.name);
+  if (!in_use) {
+    const auto thrown = call(life, std::move(hooks), limit, false);
+    for (std::size_t i = 0; i < thrown.size(); ++i) {
+      if (thrown[i]) trouble(std::string(names[i]) + ": " + text_of(thrown[i]));
+    }
+    if (thrown.size() < names.size()) {
+      trouble(std::string(names[thrown.size()]) + " did not come back and was left behind");
+    }
+  }
   record.action = action;
   if (record.outcome == model::Outcome::released) record.verified_by = "each hook returned";
   return record;

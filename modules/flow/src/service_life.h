@@ -44,9 +44,12 @@ class ServiceLife {
     bool constructed = false, started = false;
     bool empty = true;  // all calls from outside have returned
   };
-  // What the hook threw; empty when it was left behind.
-  std::optional<std::exception_ptr> call(const Life& life, const char* hook, Duration limit, bool starting,
-                                         std::function<void()> body);
+  // A method of the service.
+  static Hook hook_of(const Life& life, const char* name, void (ServiceBase::*method)());
+  // What each has thrown, or null; of fewer, where one was left behind.
+  std::vector<std::exception_ptr> call(const Life& life, std::vector<Hook> hooks, Duration limit,
+                                       bool starting);
+  bool left(bool leave);
   void await_calls(bool success);
   bool await(const Life& life, bool (ServiceBase::*calls)(BootTime));
   [[nodiscard]] Duration limit_of(const Life& life) const;
