@@ -29,6 +29,16 @@ struct MoveOnly {
   explicit MoveOnly(int x) : number(std::make_unique<int>(x)) {}
   std::unique_ptr<int> number;
 };
+struct Moved {  // byte by byte, but not copied
+  explicit Moved(int x) : number(x) {}
+  Moved(Moved&&) = default;
+  Moved& operator=(Moved&&) = default;
+  Moved(const Moved&) = delete;
+  Moved& operator=(const Moved&) = delete;
+  ~Moved() = default;
+  int number;
+};
+static_assert(std::is_trivially_copyable_v<Moved>);
 struct Counted {  // not even its default constructor
   explicit Counted(int x) : number(x) {}
   int number;
@@ -51,7 +61,7 @@ T made(int x) {
 
 template <typename T>
 class Records : public ::testing::Test {};
-using Kinds = ::testing::Types<Empty, Aligned, Large, MoveOnly, Counted, std::vector<char>>;
+using Kinds = ::testing::Types<Empty, Aligned, Large, MoveOnly, Moved, Counted, std::vector<char>>;
 TYPED_TEST_SUITE(Records, Kinds);
 
 TYPED_TEST(Records, GoThroughRingsKeysCyclesAndInlineStages) {

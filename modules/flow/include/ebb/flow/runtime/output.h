@@ -116,7 +116,7 @@ class Output : public OutputBase {
     }
     // Neither the writer nor a small record by reference, lest it must be in memory for the ways above too.
     if constexpr (std::is_trivially_copyable_v<T> && sizeof(T) <= 64) {
-      T copy(record);
+      T copy(std::move(record));
       writer = hand_on(std::move(copy));
     } else {
       writer = hand_on(std::move(record));
