@@ -96,22 +96,39 @@ TEST(Ring, WakesItsConsumerWithASingleRecord) {
 // waits must be able to flow out at a stop.
 TEST(Ring, HoldsMoreForAConsumerThatIsFastAndFewerForOneThatIsSlow) {
   Parker producer, consumer;
-  Ring<int> ring(4, 16, producer, consumer);
+  Ring<std::string> ring(4, 16, producer, consumer);
+  std::uint64_t next = 0, taken = 0;
   const auto fill = [&] {
-    while (ring.has_room()) ring.push(1);
+    while (ring.has_room()) ring.push(std::to_string(next++));
     return ring.sent() - ring.taken();
+  };
+  const auto take = [&](std::size_t count) {
+    while (count > 0) {
+      const auto records = ring.front(count);
+      for (const std::string& record : records) EXPECT_EQ(record, std::to_string(taken++));
+      ring.pop(records.size());
+      count -= records.size();
+    }
   };
   BootTime now = BootClock::now();
   EXPECT_EQ(fill(), 4u);
   ring.hurry(now);
-  EXPECT_EQ(ring.capacity(), 4u) << "it was never full before";
-  ring.pop(4);
-  EXPECT_EQ(fill(), 4u);
+  take(3);
+  EXPECT_EQ(fill(), 4u) << "it was never full before";
   ring.hurry(now += std::chrono::microseconds(100));
-  EXPECT_TRUE(ring.roomy()) << "the producer need not wait";
+  for (int i = 0; i < 4; ++i) {
+    take(2);
+    (void)fill();
+  }
   EXPECT_EQ(fill(), 8u);
-  for (int i = 0; i < 3; ++i) ring.hurry(now += std::chrono::microseconds(100));
+  ring.hurry(now += std::chrono::microseconds(100));
+  for (int i = 0; i < 8; ++i) {
+    take(3);
+    (void)fill();
+  }
   EXPECT_EQ(fill(), 16u) << "as many as it has memory for";
+  for (int i = 0; i < 3; ++i) ring.hurry(now += std::chrono::microseconds(100));
+  EXPECT_EQ(ring.capacity(), 16u);
   for (int i = 0; i < 3; ++i) ring.hurry(now += std::chrono::milliseconds(2));
   EXPECT_EQ(ring.capacity(), 16u);
   ring.hurry(now += std::chrono::milliseconds(20));
@@ -120,6 +137,45 @@ TEST(Ring, HoldsMoreForAConsumerThatIsFastAndFewerForOneThatIsSlow) {
   EXPECT_FALSE(ring.writer().has_room());
   for (int i = 0; i < 3; ++i) ring.hurry(now += std::chrono::milliseconds(20));
   EXPECT_EQ(ring.capacity(), 4u) << "no fewer than at first";
+  take(14);
+  EXPECT_EQ(fill(), 4u);
+  ring.hurry(now += std::chrono::microseconds(100));
+  EXPECT_TRUE(ring.roomy()) << "it has the places, the producer need not wait";
+  EXPECT_EQ(fill(), 8u);
+}
+
+TEST(Ring, LosesNothingAsItGrows) {
+  constexpr std::uint64_t kRecords = 300'000;
+  Parker producer, consumer;
+  Ring<std::string> ring(4, 4096, producer, consumer);
+  std::thread taker([&] {
+    std::uint64_t next = 0;
+    while (!ring.ended()) {
+      const auto records = ring.front(1000);
+      for (const std::string& record : records) ASSERT_EQ(record, std::to_string(next++));
+      if (records.empty()) {
+        consumer.wait([&] { return !ring.empty() || ring.ended(); });
+      } else {
+        ring.pop(records.size());
+      }
+    }
+    EXPECT_EQ(next, kRecords);
+  });
+  auto writer = ring.writer();
+  for (std::uint64_t i = 0; i < kRecords; ++i) {
+    if (!writer.has_room()) {
+      if (!ring.has_room()) {
+        ring.hurry(BootTime(std::chrono::hours(1)));  // as if no time passed between two
+        producer.wait([&] { return ring.roomy(); });
+      }
+      ASSERT_TRUE(ring.has_room());
+      writer = ring.writer();
+    }
+    writer.push(std::to_string(i));
+  }
+  ring.close();
+  taker.join();
+  EXPECT_EQ(ring.capacity(), 4096u);
 }
 
 TEST(Ring, TellsItsProducerThatNothingIsTakenAnyMore) {

@@ -33,7 +33,7 @@ inline constexpr std::size_t kCacheLine = 64;
 /// How many may wait in it adapts to its consumer. A thread that was asleep takes up to 50 µs until it runs,
 /// for which the other side needs work; but what waits must flow out at a stop. So a ring that is full again
 /// within a millisecond may hold twice as many, up to the size of its memory, and one that a slow consumer
-/// keeps full holds fewer again.
+/// keeps full holds fewer again. Only so much of the memory is used as it has ever held.
 class RingBase {
  public:
   /// Records, both rounded up to a power of two: that it holds at first, and at most.
@@ -43,7 +43,8 @@ class RingBase {
         announce_mask_(std::clamp<std::size_t>(least_ / 16, 1, 64) - 1),
         producer_(&producer),
         consumer_(&consumer),
-        capacity_(least_) {}
+        capacity_(least_),
+        mask_(least_ - 1) {}
   RingBase(const RingBase&) = delete;
   RingBase& operator=(const RingBase&) = delete;
   virtual ~RingBase() = default;
@@ -56,6 +57,8 @@ class RingBase {
   /// Whether there is room, looking at the consumer's line only where its last look says no.
   [[nodiscard]] bool has_room() noexcept {
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
+    if (tail == grows_at_) [[unlikely]]
+      grow();
     if (tail - seen_head_ < capacity()) return true;
     seen_head_ = head_.load(std::memory_order_acquire);
     return tail - seen_head_ < capacity();
@@ -77,8 +80,13 @@ class RingBase {
   /// It is full, and the producer going to wait: the consumer must not let more gather.
   void hurry(BootTime now) noexcept {
     const Duration since = now - std::exchange(filled_at_, now);
-    if (since < kSoon && capacity() < size_) {
+    if (since < kSoon && capacity() <= mask()) {
       capacity_.store(capacity() * 2, std::memory_order_relaxed);
+    } else if (since < kSoon && capacity() < size_) {
+      // Where its places are used for the second time of two: what lies in it is of the first, and stays
+      // where it is when they are twice as many.
+      const std::uint64_t places = mask() + 1, tail = tail_.load(std::memory_order_relaxed);
+      grows_at_ = (tail + places - 1) / (2 * places) * (2 * places) + places;
     } else if (since > 8 * kSoon && capacity() > least_) {
       capacity_.store(capacity() / 2, std::memory_order_relaxed);
     }
@@ -98,8 +106,8 @@ class RingBase {
     const std::uint64_t head = head_.load(std::memory_order_relaxed);
     const std::uint64_t there = waiting(head);
     saw(there);
-    const std::size_t at = head & (size_ - 1);
-    return {.at = at, .count = std::min({std::size_t{there}, size_ - at, limit})};
+    const std::size_t at = head & mask();
+    return {.at = at, .count = std::min({std::size_t{there}, mask() + 1 - at, limit})};
   }
   /// Destroys the first `count` records and gives their places back.
   virtual void pop(std::size_t count) noexcept = 0;
@@ -140,13 +148,18 @@ class RingBase {
     light_fence();
     if (producer_->sleeping() && roomy()) producer_->wake();
   }
+  // Of the place of a record within its position. It grows before a record is told of that needs it.
+  [[nodiscard]] std::size_t mask() const noexcept { return mask_.load(std::memory_order_relaxed); }
   void saw(std::uint64_t waiting) noexcept {
     if (waiting > most_.load(std::memory_order_relaxed)) most_.store(waiting, std::memory_order_relaxed);
   }
 
+  static constexpr std::uint64_t kNever = ~std::uint64_t{0};
+
   alignas(kCacheLine) std::atomic<std::uint64_t> tail_{0};
   std::uint64_t seen_head_ = 0;  // this and the next are the producer's
   BootTime filled_at_{};
+  std::uint64_t grows_at_ = kNever;  // the position at which its places become twice as many
   alignas(kCacheLine) std::atomic<std::uint64_t> announced_{0};
   std::atomic<bool> closed_{false};
   alignas(kCacheLine) std::atomic<std::uint64_t> head_{0};
@@ -156,10 +169,17 @@ class RingBase {
   std::size_t announce_mask_;
   Parker* producer_;
   Parker* consumer_;
-  std::atomic<std::size_t> capacity_;  // from least_ to size_
+  std::atomic<std::size_t> capacity_;  // from least_ to the places that are used
+  std::atomic<std::size_t> mask_;
 
  private:
   static constexpr Duration kSoon = std::chrono::milliseconds(1);
+
+  void grow() noexcept {
+    grows_at_ = kNever;
+    mask_.store(2 * mask() + 1, std::memory_order_relaxed);  // seen with the next record's position
+    capacity_.store(mask() + 1, std::memory_order_relaxed);
+  }
 };
 
 /// The bounded queue between one producing and one consuming replica; records lie in it by value.
@@ -219,8 +239,8 @@ class Ring final : public RingBase {
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
     return {.slots = slots_,
             .tail = tail,
-            .end = std::max(seen_head_ + capacity(), tail),  // it may hold more than it may now
-            .mask = size_ - 1,
+            .end = std::clamp(seen_head_ + capacity(), tail, std::max(tail, grows_at_)),  // it may hold more
+            .mask = mask(),
             .announce_mask = announce_mask_,
             .written = &tail_,
             .announced = &announced_,
@@ -228,7 +248,7 @@ class Ring final : public RingBase {
   }
   void destroy(std::uint64_t from, std::uint64_t to) noexcept {
     if constexpr (!std::is_trivially_destructible_v<T>) {
-      for (; from != to; ++from) std::destroy_at(&slots_[from & (size_ - 1)]);
+      for (; from != to; ++from) std::destroy_at(&slots_[from & mask()]);
     }
   }
 
