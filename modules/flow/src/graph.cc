@@ -7,6 +7,8 @@
 
 namespace ebb::flow {
 
+std::string title_of(const Operator& op) { return op.name.empty() ? op.kind : op.name; }
+
 Graph::~Graph() = default;
 
 Operator* Graph::add(const char* kind, std::string name) {

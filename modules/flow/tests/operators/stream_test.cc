@@ -275,5 +275,27 @@ TEST(PriorDataflow, Defect9APredicateSeesRecordsOnly) {
   EXPECT_EQ(seen, numbers(3));
 }
 
+TEST(Streams, ThatWereMovedFromAreRefusedByName) {
+  LocalEnvironment env("moved");
+  auto named = env.from_collection(numbers(3)).map([](int x) { return x; }).name("same");
+  auto plain = env.from_collection(numbers(3)).key_by([](int x) { return x; });
+  std::move(named).sink([](int) {});
+  auto kept = std::move(plain);
+  std::move(kept).sink([](int) {});
+  const auto refused = [](auto&& use) -> std::string {
+    try {
+      use();
+    } catch (const std::logic_error& error) {
+      return error.what();
+    }
+    return "it was accepted";
+  };
+  EXPECT_THAT(refused([&] { named.filter([](int) { return true; }).sink([](int) {}); }),
+              ::testing::HasSubstr("the stream behind 'same' was used already"));
+  EXPECT_THAT(refused([&] { std::move(plain).sink([](int) {}); }),
+              ::testing::HasSubstr("the stream behind 'key_by' was used already"));
+  run(env);
+}
+
 }  // namespace
 }  // namespace ebb

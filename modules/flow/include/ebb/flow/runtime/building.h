@@ -166,8 +166,9 @@ class Building {
       : graph_(&graph), parts_(std::move(parts)), replicas_(replicas) {}
   Building(Building&& other) noexcept
       : graph_(other.graph_),
+        used_(other.used_),
+        last_(other.use()),
         parts_(std::move(other.parts_)),
-        used_(std::exchange(other.used_, true)),
         replicas_(other.replicas_) {}
   Building& operator=(Building&&) = delete;
   Building(const Building&) = delete;
@@ -179,23 +180,19 @@ class Building {
   [[nodiscard]] bool used() const noexcept { return used_; }
 
   Parts take_parts() {
-    if (std::exchange(used_, true)) {
+    if (used_) {
       throw std::logic_error(
-          "ebb: this stream was used already; name it as 'ebb::DataStream s = …' to use it several times");
+          "ebb: the stream behind '" + title_of(*last_) +
+          "' was used already; name it as 'ebb::DataStream s = …' to use it several times");
     }
+    (void)use();
     return std::move(parts_);
   }
 
   void set_name(std::string name) {
     if (used_) throw std::logic_error("ebb: name() must follow the operator at once");
-    if constexpr (kOps > 0) {
-      parts_.infos.back()->name = std::move(name);
-    } else if constexpr (kBeginsAtRings<Begin>) {  // key_by() and the like, whose stage is there already
-      parts_.begin.from.front().node->producer->operators.back()->name = std::move(name);
-    } else {
-      static_assert(requires { parts_.begin.op; }, "ebb: name() belongs behind a source or an operator");
-      parts_.begin.op->name = std::move(name);
-    }
+    static_assert(kOps > 0 || !kBeginsAtNode<Begin>, "ebb: name() belongs behind a source or an operator");
+    last()->name = std::move(name);
   }
 
   /// What the report calls the last operator, where it is not what its type says.
@@ -329,8 +326,7 @@ class Building {
       auto& from = parts.begin.from;
       if (from.size() != 1 || from.front().node->producer->replicas != 1) {
         throw std::logic_error(
-            std::string("ebb: ordered() behind '") +
-            (parts.infos.back()->name.empty() ? parts.infos.back()->kind : parts.infos.back()->name) +
+            "ebb: ordered() behind '" + title_of(*parts.infos.back()) +
             "' needs one replica of what comes before it: there is no order between several");
       }
       from.front().spread = Spread::in_turn;
@@ -352,9 +348,28 @@ class Building {
     }
   }
 
+  // The operator that gives its records; of key_by() and the like, the stage is there already.
+  [[nodiscard]] Operator* last() const noexcept {
+    if constexpr (kOps > 0) {
+      return parts_.infos.back();
+    } else if constexpr (kBeginsAtRings<Begin>) {
+      return parts_.begin.from.front().node->producer->operators.back();
+    } else if constexpr (kBeginsAtNode<Begin>) {
+      return parts_.begin.node->producer->operators.back();
+    } else {
+      return parts_.begin.op;
+    }
+  }
+  // Its parts are about to be taken.
+  const Operator* use() noexcept {
+    if (!std::exchange(used_, true)) last_ = last();
+    return last_;
+  }
+
   Graph* graph_;
+  bool used_ = false;
+  const Operator* last_ = nullptr;  // once it is used
   Parts parts_;
-  bool used_ = false;  // they were taken
   int replicas_;
 };
 

@@ -64,6 +64,9 @@ struct Operator {
   Cycle* cycle = nullptr;        ///< that its stage is in
 };
 
+/// Its name, or as long as it has none what it is.
+[[nodiscard]] std::string title_of(const Operator& op);
+
 /// What one thread runs of a stage. All calls come from its worker's thread, in the order of this list.
 class Replica {
  public:

@@ -106,8 +106,8 @@ class RingBase {
     const std::uint64_t head = head_.load(std::memory_order_relaxed);
     const std::uint64_t there = waiting(head);
     saw(there);
-    const std::size_t at = head & mask();
-    return {.at = at, .count = std::min({std::size_t{there}, mask() + 1 - at, limit})};
+    const std::size_t places = mask() + 1, at = head & (places - 1);
+    return {.at = at, .count = std::min({std::size_t{there}, places - at, limit})};
   }
   /// Destroys the first `count` records and gives their places back.
   virtual void pop(std::size_t count) noexcept = 0;
