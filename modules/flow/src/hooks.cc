@@ -20,7 +20,6 @@ struct HookThread::State {
   std::vector<Hook> hooks;
   std::vector<std::exception_ptr> thrown;  // by those that came back
   BootTime begun{};                        // the one after those
-  bool abandoned = false;
 
   static void tell(std::atomic<bool>& what, bool value, Parker& whom) noexcept {
     what.store(value, std::memory_order_release);
@@ -47,7 +46,7 @@ struct HookThread::State {
   }
   const Hook* next() {
     const std::lock_guard lock(mutex);
-    if (abandoned) return nullptr;
+    if (leaves.load()) return nullptr;
     if (thrown.size() == hooks.size()) {
       hooks.clear();  // with what they hold
       return nullptr;
@@ -59,7 +58,7 @@ struct HookThread::State {
   }
   void end(const Hook& hook, std::exception_ptr threw) {
     const std::lock_guard lock(mutex);
-    if (abandoned) return;
+    if (leaves.load()) return;
     if (hook.ends) hook.ends(threw != nullptr);
     thrown.push_back(std::move(threw));
   }
@@ -114,11 +113,10 @@ bool HookThread::abandon() {
   {
     const std::lock_guard lock(state_->mutex);
     if (state_->hooks.empty() || state_->thrown.size() != late_) return false;
-    state_->abandoned = true;
+    State::tell(state_->leaves, true, state_->servant);
     thrown_ = std::exchange(state_->thrown, {});
   }
   state_->thread.detach();
-  state_->leaves.store(true, std::memory_order_release);
   begin();
   return true;
 }

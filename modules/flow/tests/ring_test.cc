@@ -8,6 +8,20 @@
 namespace ebb::flow {
 namespace {
 
+// As a consumer that sleeps where there is nothing.
+template <typename T>
+void take_to_the_end(Ring<T>& ring, Parker& consumer, std::size_t limit, auto&& check) {
+  while (!ring.ended()) {
+    const auto records = ring.front(limit);
+    for (const T& record : records) check(record);
+    if (records.empty()) {
+      consumer.wait([&] { return !ring.empty() || ring.ended(); });
+    } else {
+      ring.pop(records.size());
+    }
+  }
+}
+
 TEST(Ring, GivesRecordsInTheirOrderAndKnowsItsEnd) {
   Parker producer, consumer;
   Ring<std::string> ring(4, 4, producer, consumer);
@@ -37,15 +51,7 @@ TEST(Ring, LosesNothingBetweenTwoThreadsThatSleep) {
   Ring<std::uint64_t> ring(16, 16, producer, consumer);
   std::thread taker([&] {
     std::uint64_t next = 0;
-    while (!ring.ended()) {
-      const auto records = ring.front(7);
-      for (const std::uint64_t record : records) ASSERT_EQ(record, next++);
-      if (records.empty()) {
-        consumer.wait([&] { return !ring.empty() || ring.ended(); });
-      } else {
-        ring.pop(records.size());
-      }
-    }
+    take_to_the_end(ring, consumer, 7, [&](std::uint64_t record) { ASSERT_EQ(record, next++); });
     EXPECT_EQ(next, kRecords);
   });
   for (std::uint64_t i = 0; i < kRecords; ++i) {
@@ -150,15 +156,8 @@ TEST(Ring, LosesNothingAsItGrows) {
   Ring<std::string> ring(4, 4096, producer, consumer);
   std::thread taker([&] {
     std::uint64_t next = 0;
-    while (!ring.ended()) {
-      const auto records = ring.front(1000);
-      for (const std::string& record : records) ASSERT_EQ(record, std::to_string(next++));
-      if (records.empty()) {
-        consumer.wait([&] { return !ring.empty() || ring.ended(); });
-      } else {
-        ring.pop(records.size());
-      }
-    }
+    take_to_the_end(ring, consumer, 1000,
+                    [&](const std::string& record) { ASSERT_EQ(record, std::to_string(next++)); });
     EXPECT_EQ(next, kRecords);
   });
   auto writer = ring.writer();

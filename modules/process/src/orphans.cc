@@ -134,7 +134,9 @@ bool Orphans::sweep() {
     killed_.insert_or_assign(one.process.pid, std::move(*pidfd));
   }
   reap();
-  return all_gone && none;
+  if (!all_gone || !none) return false;
+  reap_ended();
+  return true;
 }
 
 bool Orphans::end(BootTime deadline) {
@@ -176,7 +178,6 @@ void Orphans::reap_ended() const {
 
 void Orphans::reap() {
   reap_leader();
-  reap_ended();
   const pid_t self = ::getpid();
   std::erase_if(killed_, [&](const auto& entry) {
     siginfo_t info{};
