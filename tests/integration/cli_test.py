@@ -94,7 +94,7 @@ class Commands(harness.Case):
         with self.assertRaises(subprocess.TimeoutExpired):
             waiting.wait(0.3)
         d.ebb("cancel", job, check=True)
-        self.assertEqual(waiting.wait(10), 143)
+        self.assertEqual(waiting.wait(30), 143)
         waiting.communicate()
 
     def test_ids_may_be_shortened_and_near_misses_are_named(self):
@@ -129,7 +129,7 @@ class Commands(harness.Case):
         wait_for(lambda: "up" in d.ebb("logs", job).stdout)
         began = time.monotonic()
         self.assertEqual(d.ebb("cancel", "--grace", "100ms", job).returncode, 0)
-        self.assertLess(time.monotonic() - began, 10)
+        self.assertLess(time.monotonic() - began, 30)
         self.assertEqual(d.ebb("cancel", "--grace", "x", job).returncode, 2)
 
     def test_cancel_of_several_and_without_waiting(self):

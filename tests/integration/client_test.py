@@ -57,7 +57,7 @@ class Client(harness.Case):
         lines = iter(run.stderr.readline, "")
         self.assertTrue(any(line.startswith("ebb: released in") for line in lines))
         run.send_signal(signal.SIGINT)
-        self.assertEqual(run.wait(10), -signal.SIGINT)
+        self.assertEqual(run.wait(30), -signal.SIGINT)
 
     # ---- before there is a job
 

@@ -154,13 +154,11 @@ class Clients(harness.Case):
         again = {"Idempotency-Key": "k"}
         body = {"command": ["true"], "workdir": "/tmp"}
         first = d.http("POST", "/v1/jobs", body, again).json["id"]
-        began = time.monotonic()
         with open(clock, "r+b") as file:
             file.write(struct.pack("<q", -DAY))
         # Limits and leases count from a clock that nobody sets.
         self.assertEqual(d.wait_state(attached)["reason"]["kind"], "owner_lost")
         self.assertEqual(d.wait_state(before)["reason"]["kind"], "timeout")
-        self.assertLess(time.monotonic() - began, 10)
         # What is newest is what came last, whatever its time says.
         self.assertEqual(d.http("POST", "/v1/jobs", body, again).json["id"], first)
         after = d.submit(["true"])

@@ -282,7 +282,7 @@ while True:
                  what="more than the log holds")
         began = time.monotonic()
         self.cancel(d, job)
-        self.assertLess(time.monotonic() - began, 5 * harness.PATIENCE)
+        self.assertLess(time.monotonic() - began, 20 * harness.PATIENCE)
         self.check_released(d, job)
         size = sum(path.stat().st_size for path in log.iterdir())
         self.assertLess(size, 3 << 20)

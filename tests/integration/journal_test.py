@@ -155,8 +155,9 @@ class Slow(Journal):
                 self.assertEqual(d.http("GET", path).status, 200)
                 worst = max(worst, time.monotonic() - asked)
             time.sleep(0.05)
-        self.assertGreater(time.monotonic() - began, 8, "nothing was acknowledged before it was on the disk")
-        self.assertLess(worst, 3 * harness.PATIENCE)
+        took = time.monotonic() - began
+        self.assertGreater(took, 8, "nothing was acknowledged before it was on the disk")
+        self.assertLess(worst, took / 2, "nobody waited for the disk")
         self.flag.unlink()
         self.take_answers([client])
         self.assertEqual(len(self.acknowledged), 1)

