@@ -105,8 +105,19 @@ def _sockets(place):
             fields = line.split()
             port = int(fields[1].rpartition(":")[2], 16)
             if fields[3] == "0A" and place.ports[0] <= port <= place.ports[1]:
-                found.append(f"listener on port {port}")
+                found.append(f"listener on port {port}, of {_holder(fields[9]) or 'nobody any more'}")
     return found
+
+
+def _holder(inode):
+    """Who holds this socket, whoever that is: the one found may be a stranger's."""
+    for one in processes():
+        try:
+            if any(os.readlink(fd) == f"socket:[{inode}]" for fd in pathlib.Path(f"/proc/{one.pid}/fd").iterdir()):
+                return f"process {one.pid}: {one.name} ({words(one.pid)})"
+        except OSError:
+            continue
+    return None
 
 
 def _mounts(place):

@@ -244,7 +244,7 @@ class Original(harness.Case):
 
     def test_defect_2_cancelling_a_starting_job_stays_cancelled(self):
         config = CONFIG.format(dir=self.files).replace(f'"{self.files}/server.py"', '"-c", "import time; time.sleep(60)"')
-        config = config.replace('"/health", timeout = "30s"', '"/health", timeout = "2s"')
+        config = config.replace('"/health", timeout = "30s"', '"/health", timeout = "6s"')
         d = self.daemon(config=config)
         key = self.register(d, "bob")
         connection = d.connect("tcp", timeout=60)
