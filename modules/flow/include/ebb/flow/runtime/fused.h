@@ -59,9 +59,10 @@ class Chained {
   /// Calls `take(loop, emit)`, where emit sends a record through all operators; gives what that gives.
   template <typename Take>
   [[gnu::always_inline]] auto batch(Take&& take) {
-    Pass pass(*this);
+    Loop loop{*worker_, stopped_};
+    Pass pass(*this, loop);
     try {
-      auto done = take(pass.loop, [&](auto&& record) __attribute__((always_inline)) {
+      auto done = take(loop, [&](auto&& record) __attribute__((always_inline)) {
         ++pass.taken;
         pass.template push<0>(std::forward<decltype(record)>(record));
       });
@@ -91,16 +92,17 @@ class Chained {
   [[nodiscard]] bool has_answers() const { return at<0>(ops_).ready(); }
   /// Gives on what they have brought or, with `all`, what they will.
   void take_answers(bool all) {
-    Pass pass(*this);
+    Loop loop{*worker_, stopped_};
+    Pass pass(*this, loop);
     const auto next = [&](auto&& out) {
-      if (!accepts(1, pass.loop)) return pass.template drop<0>();
+      if (!accepts(1, loop)) return pass.template drop<0>();
       pass.template push<1>(std::forward<decltype(out)>(out));
     };
     auto& op = at<0>(pass.ops);
     if (all) {
-      op.complete(pass.template here<0>(), pass.loop, next);
+      op.complete(pass.template here<0>(), loop, next);
     } else {
-      op.poll(pass.template here<0>(), pass.loop, next);
+      op.poll(pass.template here<0>(), loop, next);
     }
     pass.settle();
   }
@@ -130,12 +132,12 @@ class Chained {
   }
 
  private:
-  // One pass over some records: everything that the loop needs, as local variables of it.
+  // One pass over some records: everything that the loop needs, as local variables of it. No function that is
+  // not inlined may get its address, nor that of a part, not even one that is never called: it would be in
+  // memory then.
   struct Pass {
-    explicit Pass(Chained& of_chain)
-        : chain(of_chain),
-          loop{*chain.worker_, chain.stopped_},
-          ops(in_loop(chain.ops_, std::make_index_sequence<kOps>())) {
+    Pass(Chained& of_chain, Loop& of_pass)
+        : chain(of_chain), loop(of_pass), ops(in_loop(chain.ops_, std::make_index_sequence<kOps>())) {
       for (std::size_t i = 0; i < kOps; ++i) of[i] = chain.slots_[i]->of;
     }
     Pass(const Pass&) = delete;
@@ -181,8 +183,8 @@ class Chained {
       return {*chain.slots_[I], of[I], hots[I]};
     }
     /// Puts everything back, and adds what was counted to what everybody can read.
-    void settle() noexcept {
-      [&]<std::size_t... I>(std::index_sequence<I...>) {
+    [[gnu::always_inline]] void settle() noexcept {
+      [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
         [[maybe_unused]] std::uint64_t in = taken;
         (..., (put_back<Ops>(at<I>(chain.ops_), at<I>(ops)),
                in = count<Ops::kGives>(chain.slots_[I]->counts, in, hots[I])));
@@ -192,7 +194,8 @@ class Chained {
     }
     // What the operator behind this one got.
     template <Gives How>
-    static std::uint64_t count(Counts& counts, std::uint64_t in, const Hot& hot) noexcept {
+    [[gnu::always_inline]] static std::uint64_t count(Counts& counts, std::uint64_t in,
+                                                      const Hot& hot) noexcept {
       const std::uint64_t done = in - hot.lost;
       const std::uint64_t given = How == Gives::one ? done : hot.given;
       const std::uint64_t filtered = How == Gives::one_or_none ? done - given : 0;
@@ -204,7 +207,7 @@ class Chained {
     }
 
     Chained& chain;
-    Loop loop;
+    Loop& loop;
     Pack<InLoop<Ops>...> ops;
     std::array<const Operator*, kOps> of{};
     std::array<Hot, kOps> hots{};
@@ -223,13 +226,14 @@ class Chained {
   void finish_at() {
     if constexpr (kHoldsRecords<PackAt<I, Ops...>>) {
       if (worker_->run().halted()) return;
-      Pass pass(*this);
+      Loop loop{*worker_, stopped_};
+      Pass pass(*this, loop);
       const auto next = [&](auto&& out) {
-        if (!accepts(I + 1, pass.loop)) return pass.template drop<I>();
+        if (!accepts(I + 1, loop)) return pass.template drop<I>();
         pass.template push<I + 1>(std::forward<decltype(out)>(out));
       };
       try {
-        at<I>(pass.ops).finish(pass.template here<I>(), pass.loop, next);
+        at<I>(pass.ops).finish(pass.template here<I>(), loop, next);
       } catch (...) {  // of the records' own constructors
         worker_->run().fail(slots_[I]->of->name, std::current_exception());
       }
@@ -336,8 +340,9 @@ class FusedReplica final : public FusedBase<Head, T, Ops...> {
     auto& chain = this->chain_;
     if (this->ended()) return this->head_.swallow();
     if constexpr (kAsync) chain.take_answers(false);
-    const Replica::Step done =
-        chain.batch([&](Loop& loop, auto&& emit) { return this->head_.step(limit, loop, emit); });
+    const Replica::Step done = chain.batch([&](Loop& loop, auto&& emit) __attribute__((always_inline)) {
+      return this->head_.step(limit, loop, emit);
+    });
     if constexpr (kAsync) {
       if (done == Replica::Step::ended) chain.take_answers(true);
     }
@@ -364,7 +369,7 @@ class FusedReplica<InlineHead<In>, T, Ops...> final : public FusedBase<InlineHea
   using FusedBase<InlineHead<In>, T, Ops...>::FusedBase;
 
   void consume(std::span<In> records) override {
-    this->chain_.batch([&](Loop& loop, auto&& emit) {
+    this->chain_.batch([&](Loop& loop, auto&& emit) __attribute__((always_inline)) {
       this->head_.consume(records, loop, emit);
       return true;
     });

@@ -176,7 +176,7 @@ class RingHead : public RingInputs {
 
   void open() {}
   template <typename Emit>
-  Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
+  [[gnu::always_inline]] Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
     begin_step();
     std::size_t taken = 0;
     do {
@@ -207,7 +207,7 @@ class InlineHead {
   void open() {}
   /// Of these records.
   template <typename Emit>
-  void consume(std::span<T> records, Loop& loop, Emit&& emit) {
+  [[gnu::always_inline]] void consume(std::span<T> records, Loop& loop, Emit&& emit) {
     const RunState& run = loop.worker.run();
     std::size_t taken = 0;
     if (!run.halted()) {

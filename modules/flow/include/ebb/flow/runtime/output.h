@@ -97,7 +97,7 @@ class Output : public OutputBase {
 
   using Writer = typename Ring<T>::Writer;
   /// The way for a loop whose records all go over one ring; without room where they do not.
-  [[nodiscard]] Writer writer() noexcept {
+  [[nodiscard]] [[gnu::always_inline]] Writer writer() noexcept {
     if (direct_.size() != 1 || direct_[0]->abandoned() || !std::is_nothrow_move_constructible_v<T>) return {};
     return typed(*direct_[0]).writer();
   }
@@ -117,10 +117,11 @@ class Output : public OutputBase {
     // Neither the writer nor a small record by reference, lest it must be in memory for the ways above too.
     if constexpr (std::is_trivially_copyable_v<T> && sizeof(T) <= 64) {
       T copy(std::move(record));
-      writer = hand_on(std::move(copy));
+      hand_on(std::move(copy));
     } else {
-      writer = hand_on(std::move(record));
+      hand_on(std::move(record));
     }
+    writer = this->writer();
   }
   /// Hands what was gathered for stages on this thread to them. At the borders of batches.
   void flush() {
@@ -137,11 +138,7 @@ class Output : public OutputBase {
 
   [[nodiscard]] static Ring<T>& typed(RingBase& ring) noexcept { return static_cast<Ring<T>&>(ring); }
 
-  [[gnu::noinline]] Writer hand_on(T&& record) {
-    hand_to_all(std::move(record));
-    return writer();
-  }
-  void hand_to_all(T&& record) {
+  [[gnu::noinline]] void hand_on(T&& record) {
     bool gather = false;
     for (std::size_t at = 0; at < ways_.size(); ++at) {
       Way& way = ways_[at];

@@ -55,7 +55,7 @@ class RingBase {
   // The producer's.
 
   /// Whether there is room, looking at the consumer's line only where its last look says no.
-  [[nodiscard]] bool has_room() noexcept {
+  [[nodiscard]] [[gnu::always_inline]] bool has_room() noexcept {
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
     if (tail == grows_at_) [[unlikely]]
       grow();
@@ -136,6 +136,8 @@ class RingBase {
   [[nodiscard]] std::uint64_t most() const noexcept { return most_.load(std::memory_order_relaxed); }
 
  protected:
+  // Not inlined: once for many records, and the loop that it stands in has no register to spare.
+  [[gnu::noinline]] void look_for_room() noexcept { (void)has_room(); }
   // How many there are for a consumer that has taken `head`.
   [[nodiscard]] std::uint64_t waiting(std::uint64_t head) const noexcept {
     const std::uint64_t announced = announced_.load(std::memory_order_acquire);
@@ -175,7 +177,7 @@ class RingBase {
  private:
   static constexpr Duration kSoon = std::chrono::milliseconds(1);
 
-  void grow() noexcept {
+  [[gnu::noinline]] void grow() noexcept {
     grows_at_ = kNever;
     mask_.store(2 * mask() + 1, std::memory_order_relaxed);  // seen with the next record's position
     capacity_.store(mask() + 1, std::memory_order_relaxed);
@@ -202,27 +204,26 @@ class Ring final : public RingBase {
 
   /// Producer: appends, where has_room(). Inlined, so that the record is written once, from registers.
   [[gnu::always_inline]] void push(T&& record) { as_writer().push(std::move(record)); }
-  /// The producer's end of a ring as local variables of its loop.
+  /// The producer's end of a ring as local variables of its loop; few, so that they are registers.
   struct Writer {
+    Ring* ring = nullptr;
     T* slots = nullptr;
     std::uint64_t tail = 0, end = 0;  // room for the records between
-    std::uint64_t mask = 0, announce_mask = 0;
-    std::atomic<std::uint64_t>*written = nullptr, *announced = nullptr;
-    Parker* consumer = nullptr;
+    std::uint64_t mask = 0;
 
     [[nodiscard]] bool has_room() const noexcept { return tail != end; }
     [[gnu::always_inline]] void push(T&& record) {
       std::construct_at(&slots[tail & mask], std::move(record));
-      written->store(++tail, std::memory_order_release);
-      if ((tail & announce_mask) == 0) announced->store(tail, std::memory_order_release);
+      ring->tail_.store(++tail, std::memory_order_release);
+      if ((tail & ring->announce_mask_) == 0) ring->announced_.store(tail, std::memory_order_release);
       light_fence();
-      if (consumer->sleeping()) [[unlikely]]
-        consumer->wake();
+      if (ring->consumer_->sleeping()) [[unlikely]]
+        ring->consumer_->wake();
     }
   };
   /// Producer: nothing else may push until it is through with this.
-  [[nodiscard]] Writer writer() noexcept {
-    (void)has_room();
+  [[nodiscard]] [[gnu::always_inline]] Writer writer() noexcept {
+    look_for_room();
     return as_writer();
   }
   /// Consumer: those that peek() tells of.
@@ -237,14 +238,10 @@ class Ring final : public RingBase {
  private:
   [[nodiscard]] [[gnu::always_inline]] Writer as_writer() noexcept {
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
-    return {.slots = slots_,
-            .tail = tail,
-            .end = std::clamp(seen_head_ + capacity(), tail, std::max(tail, grows_at_)),  // it may hold more
-            .mask = mask(),
-            .announce_mask = announce_mask_,
-            .written = &tail_,
-            .announced = &announced_,
-            .consumer = consumer_};
+    std::uint64_t end = seen_head_ + capacity();
+    if (end < tail) end = tail;  // it may hold more
+    if (end > grows_at_ && grows_at_ >= tail) end = grows_at_;
+    return {.ring = this, .slots = slots_, .tail = tail, .end = end, .mask = mask()};
   }
   void destroy(std::uint64_t from, std::uint64_t to) noexcept {
     if constexpr (!std::is_trivially_destructible_v<T>) {
