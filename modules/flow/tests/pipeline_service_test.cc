@@ -12,6 +12,7 @@ namespace {
 
 using namespace testing;
 using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
 
 struct Adder {
   explicit Adder(int that) : by(that) {}
@@ -152,24 +153,10 @@ TEST(PipelineServices, WithAPolicyThatFailsEndAndTellEveryCaller) {
   auto first = picky.call_async(1);
   entered->get_future().wait();
   auto second = picky.call_async(2);
-  try {
-    (void)second.get();
-    FAIL() << "it was answered";
-  } catch (const std::runtime_error& error) {
-    EXPECT_STREQ(error.what(), "two");
-  }
-  try {
-    (void)first.get();
-    FAIL() << "it was answered";
-  } catch (const Unanswered& error) {
-    EXPECT_THAT(error.what(), HasSubstr("its pipeline failed at 'picky': two"));
-  }
-  try {
-    (void)picky.call(3);
-    FAIL() << "it was answered";
-  } catch (const ServiceStopped& error) {
-    EXPECT_THAT(error.what(), HasSubstr("its pipeline failed at 'picky': two"));
-  }
+  EXPECT_THAT([&] { (void)second.get(); }, ThrowsMessage<std::runtime_error>("two"));
+  const auto failed = HasSubstr("its pipeline failed at 'picky': two");
+  EXPECT_THAT([&] { (void)first.get(); }, ThrowsMessage<Unanswered>(failed));
+  EXPECT_THAT([&] { (void)picky.call(3); }, ThrowsMessage<ServiceStopped>(failed));
   pipeline.stop();
   EXPECT_FALSE(pipeline.report().ok);
   EXPECT_THAT(pipeline.report().error,

@@ -185,27 +185,20 @@ TEST(Csv, WhatAFieldIsNotIsSaidWithItsPlace) {
   LocalEnvironment env("csv");
   auto rows = env.from_csv(path).collect();
   run(env);
-  const auto error = [](auto&& ask) -> std::string {
-    try {
-      ask();
-    } catch (const std::exception& thrown) {
-      return thrown.what();
-    }
-    return "no error";
-  };
+  const auto says = [](auto what) { return ::testing::ThrowsMessage<std::exception>(std::move(what)); };
   const CsvRow a = rows.get().at(0), b = rows.get().at(1), c = rows.get().at(2);
-  EXPECT_EQ(error([&] { (void)a.get<int>("stars"); }),
-            "ebb: " + path + ", line 2, column 'stars': '12a' is no number");
-  EXPECT_THAT(error([&] { (void)b.get<int>("stars"); }),
-              HasSubstr("line 3, column 'stars': '2.5' is no whole number"));
-  EXPECT_THAT(error([&] { (void)c.get<std::int8_t>("stars"); }), HasSubstr("'300' is out of the range"));
-  EXPECT_THAT(error([&] { (void)c.get<bool>("stars"); }), HasSubstr("'300' is neither true nor false"));
-  EXPECT_THAT(error([&] { (void)c.get<double>(2); }), HasSubstr("'' is no number"));
-  EXPECT_EQ(error([&] { (void)a["star"]; }),
-            "ebb: " + path + ": there is no column 'star'; there are 'name' 'stars' 'name'");
-  EXPECT_THAT(error([&] { (void)a["name"]; }), HasSubstr("several columns have the name 'name'"));
-  EXPECT_THAT(error([&] { (void)a[3]; }), HasSubstr("line 2: there is no field 3; it has 3"));
-  EXPECT_THAT(error([&] { (void)CsvRow()[0]; }), HasSubstr("there is no field 0"));
+  EXPECT_THAT([&] { (void)a.get<int>("stars"); },
+              says("ebb: " + path + ", line 2, column 'stars': '12a' is no number"));
+  EXPECT_THAT([&] { (void)b.get<int>("stars"); },
+              says(HasSubstr("line 3, column 'stars': '2.5' is no whole number")));
+  EXPECT_THAT([&] { (void)c.get<std::int8_t>("stars"); }, says(HasSubstr("'300' is out of the range")));
+  EXPECT_THAT([&] { (void)c.get<bool>("stars"); }, says(HasSubstr("'300' is neither true nor false")));
+  EXPECT_THAT([&] { (void)c.get<double>(2); }, says(HasSubstr("'' is no number")));
+  EXPECT_THAT([&] { (void)a["star"]; },
+              says("ebb: " + path + ": there is no column 'star'; there are 'name' 'stars' 'name'"));
+  EXPECT_THAT([&] { (void)a["name"]; }, says(HasSubstr("several columns have the name 'name'")));
+  EXPECT_THAT([&] { (void)a[3]; }, says(HasSubstr("line 2: there is no field 3; it has 3")));
+  EXPECT_THAT([&] { (void)CsvRow()[0]; }, says(HasSubstr("there is no field 0")));
 }
 
 TEST(Csv, ARowThatIsNoneFailsThePipelineOrIsLeftOut) {

@@ -10,6 +10,7 @@ namespace {
 
 using namespace testing;
 using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
 
 // Replicas that take unequally long.
 int slowly(int x) {
@@ -64,7 +65,7 @@ TEST(Ordered, AReplicaThatEndsEarlyEndsNothingElse) {
 
 TEST(Ordered, BehindSeveralProducersIsRefused) {
   LocalEnvironment env("several");
-  try {
+  const auto build = [&] {
     env.from_collection(numbers(10))
         .map(slowly)
         .parallelism(2)
@@ -73,10 +74,8 @@ TEST(Ordered, BehindSeveralProducersIsRefused) {
         .name("second")
         .ordered()
         .sink([](int) {});
-    FAIL() << "it was accepted";
-  } catch (const std::logic_error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("'second' needs one replica"));
-  }
+  };
+  EXPECT_THAT(build, ThrowsMessage<std::logic_error>(HasSubstr("'second' needs one replica")));
 }
 
 }  // namespace

@@ -12,6 +12,8 @@ namespace {
 
 using namespace testing;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
 using ::testing::UnorderedElementsAre;
 
 TEST(Stream, CountsWhatEachOperatorDoes) {
@@ -282,18 +284,10 @@ TEST(Streams, ThatWereMovedFromAreRefusedByName) {
   std::move(named).sink([](int) {});
   auto kept = std::move(plain);
   std::move(kept).sink([](int) {});
-  const auto refused = [](auto&& use) -> std::string {
-    try {
-      use();
-    } catch (const std::logic_error& error) {
-      return error.what();
-    }
-    return "it was accepted";
-  };
-  EXPECT_THAT(refused([&] { named.filter([](int) { return true; }).sink([](int) {}); }),
-              ::testing::HasSubstr("the stream behind 'same' was used already"));
-  EXPECT_THAT(refused([&] { std::move(plain).sink([](int) {}); }),
-              ::testing::HasSubstr("the stream behind 'key_by' was used already"));
+  EXPECT_THAT([&] { named.filter([](int) { return true; }).sink([](int) {}); },
+              ThrowsMessage<std::logic_error>(HasSubstr("the stream behind 'same' was used already")));
+  EXPECT_THAT([&] { std::move(plain).sink([](int) {}); },
+              ThrowsMessage<std::logic_error>(HasSubstr("the stream behind 'key_by' was used already")));
   run(env);
 }
 

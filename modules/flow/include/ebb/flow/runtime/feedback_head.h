@@ -22,7 +22,7 @@ class FeedbackHead {
 
   void open() {}
   template <typename Emit>
-  Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
+  [[gnu::always_inline]] Replica::Step step(std::size_t limit, Loop& loop, Emit&& emit) {
     if (next_ == batch_.size() && !fetch()) return over() ? Replica::Step::ended : Replica::Step::idle;
     const std::size_t end = std::min(batch_.size(), next_ + limit), begin = next_;
     while (next_ < end && !loop.stopped) emit(std::move(batch_[next_++]));

@@ -134,7 +134,7 @@ class Chained {
  private:
   // One pass over some records: everything that the loop needs, as local variables of it. No function that is
   // not inlined may get its address, nor that of a part, not even one that is never called: it would be in
-  // memory then.
+  // memory then. So the loop, of which operators that fail are told, is not a part of it.
   struct Pass {
     Pass(Chained& of_chain, Loop& of_pass)
         : chain(of_chain), loop(of_pass), ops(in_loop(chain.ops_, std::make_index_sequence<kOps>())) {

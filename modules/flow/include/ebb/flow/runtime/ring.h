@@ -239,8 +239,8 @@ class Ring final : public RingBase {
   [[nodiscard]] [[gnu::always_inline]] Writer as_writer() noexcept {
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
     std::uint64_t end = seen_head_ + capacity();
-    if (end < tail) end = tail;  // it may hold more
-    if (end > grows_at_ && grows_at_ >= tail) end = grows_at_;
+    if (end < tail) end = tail;            // it may hold more
+    if (end > grows_at_) end = grows_at_;  // which is not before the tail
     return {.ring = this, .slots = slots_, .tail = tail, .end = end, .mask = mask()};
   }
   void destroy(std::uint64_t from, std::uint64_t to) noexcept {
