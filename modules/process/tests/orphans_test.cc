@@ -16,10 +16,13 @@ namespace {
 using namespace std::chrono_literals;
 
 // A process of the machine with this mark, which forks all the time, so that some kill hits it in the middle.
+// Up to a number: thousands would make every look at the processes of the machine slow, that of the tests
+// beside this one too.
 pid_t start_marked(const std::string& mark) {
   const pid_t child = ::fork();
   if (child == 0) {
-    const char* const words[] = {"sh", "-c", "while :; do (exec sleep 60) & done", nullptr};
+    const char* const words[] = {"sh", "-c", "for i in $(seq 300); do (exec sleep 60) & done; exec sleep 60",
+                                 nullptr};
     const char* const environment[] = {mark.c_str(), "PATH=/usr/bin:/bin", nullptr};
     ::execve("/bin/sh", const_cast<char* const*>(words), const_cast<char* const*>(environment));
     ::_exit(99);
