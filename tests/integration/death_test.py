@@ -45,10 +45,14 @@ import os, socket, sys
 channel = socket.socket(fileno=int(sys.argv[1].split(":")[1]))
 packet, descriptors, _, _ = socket.recv_fds(channel, 4096, 253)
 job, attempt = packet[4:].decode().split(".")
+until_it_executes, held = os.pipe()
 if os.fork() == 0:
     os.setsid()
-    os.closerange(3, 1024)
+    os.closerange(3, held)
+    os.closerange(held + 1, 1024)
     os.execve("/bin/sleep", ["sleep", "1000"], {"EBB_JOB_ID": job, "EBB_ATTEMPT": attempt})
+os.close(held)
+os.read(until_it_executes, 1)  # before that it has no marker, by which alone the daemon could find it
 """
 
 
