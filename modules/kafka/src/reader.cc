@@ -30,7 +30,10 @@ Owned<rd_kafka_conf_t> conf_of(const KafkaSource& options) {
       {"queued.max.messages.kbytes", std::to_string(options.queued_kib)},
       {"max.poll.interval.ms", "86400000"},  // an operator behind it may take its time
   };
-  return make_conf(ours, {{"client.id", "ebb"}}, options.settings);
+  // A broker that is silent is given up, and asked again, before the end is: librdkafka's own minute is
+  // longer than the end has, and its client is not gone before that.
+  const Settings defaults{{"client.id", "ebb"}, {"socket.timeout.ms", "10000"}};
+  return make_conf(ours, defaults, options.settings);
 }
 
 // What no waiting changes.

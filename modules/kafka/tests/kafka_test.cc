@@ -247,6 +247,19 @@ TEST(Kafka, ErrorsThatPassAreTriedAgain) {
   }
 }
 
+// A broker that is silent is asked again before the end gives up, as one that answers with an error is.
+TEST(Kafka, ACommitThatIsNotAnsweredIsSentAgain) {
+  constexpr std::int16_t kOffsetCommit = 8;
+  constexpr int kSilentMs = 300'000;
+  const MockCluster cluster;
+  cluster.topic("t", 1);
+  produce(cluster.brokers(), "t", 0, 10);
+  rd_kafka_mock_broker_push_request_error_rtts(cluster.get(), 1, kOffsetCommit, 1, RD_KAFKA_RESP_ERR_NO_ERROR,
+                                               kSilentMs);
+  EXPECT_NO_THROW(EXPECT_EQ(read_all(cluster.brokers(), "t", "g"), values(0, 10)));
+  EXPECT_EQ(committed(cluster.brokers(), "t", 1, "g"), 10);
+}
+
 TEST(Kafka, ADeliveryThatFailsFailsThePipelineWhateverThePolicy) {
   const MockCluster cluster;
   cluster.topic("t", 1);
