@@ -11,9 +11,21 @@
 namespace ebb::flow {
 namespace {
 
-std::atomic<bool> spinning_allowed{false};
+std::atomic<bool> few_threads{false};
+// Until then: another program has run on a core that was yielded.
+std::atomic<Duration::rep> crowded_until{0};
+// A yield costs a thread a slice of the scheduler's, 3 ms, where another one stands in line, and else
+// nothing.
+constexpr Duration kOthersRan = std::chrono::microseconds(200);
+constexpr Duration kCrowded = std::chrono::milliseconds(100);
 // Within the 100 µs for which a record may wait for others; the kernel adds up to 50.
 constexpr Duration kNap = std::chrono::microseconds(40);
+
+Duration::rep now() noexcept { return BootClock::now().time_since_epoch().count(); }
+bool may_spin() noexcept {
+  return few_threads.load(std::memory_order_relaxed) &&
+         now() >= crowded_until.load(std::memory_order_relaxed);
+}
 
 bool register_membarrier() noexcept {
   const long known = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
@@ -36,14 +48,20 @@ void CountedThread::change(int by) noexcept {
     cpu_set_t set;
     return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
   }();
-  spinning_allowed.store(threads.fetch_add(by) + by <= cores, std::memory_order_relaxed);
+  few_threads.store(threads.fetch_add(by) + by <= cores, std::memory_order_relaxed);
 }
 
-int Parker::spin_rounds() noexcept { return spinning_allowed.load(std::memory_order_relaxed) ? 50 : 0; }
+int Parker::spin_rounds() noexcept { return may_spin() ? 50 : 0; }
 
-void Parker::pause() noexcept {
+bool Parker::pause() noexcept {
   // The one that is waited for may stand in line behind this thread.
+  const Duration::rep begun = now();
   ::sched_yield();
+  const Duration::rep back = now();
+  if (back - begun > kOthersRan.count()) {
+    crowded_until.store(back + kCrowded.count(), std::memory_order_relaxed);
+    return false;
+  }
   // With this about a microsecond, so that the line that the other side writes is not taken from it all the
   // time.
   for (int i = 0; i < 16; ++i) {
@@ -53,14 +71,15 @@ void Parker::pause() noexcept {
     std::atomic_signal_fence(std::memory_order_seq_cst);
 #endif
   }
+  return true;
 }
 
 void Parker::let_gather() noexcept {
-  if (spinning_allowed.load(std::memory_order_relaxed)) pause();
+  if (may_spin()) (void)pause();
 }
 
 void Parker::nap() noexcept {
-  if (spinning_allowed.load(std::memory_order_relaxed)) return;
+  if (may_spin()) return;
   state_.store(kNapping, std::memory_order_relaxed);
   sleep_for(kNapping, kNap);
   state_.store(kAwake, std::memory_order_relaxed);

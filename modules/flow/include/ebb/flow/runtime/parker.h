@@ -24,7 +24,8 @@ void heavy_fence() noexcept;
 
 /// A thread that works for a pipeline, or waits for one that does. As long as there are not more of them than
 /// cores, in the whole process, they spin for a moment before they sleep; else they would keep the thread
-/// that they wait for from running.
+/// that they wait for from running. Nor do they where other programs want the cores: whoever yields one to
+/// them gets it back when each has had its turn.
 class CountedThread {
  public:
   CountedThread() noexcept { change(1); }
@@ -85,13 +86,15 @@ class Parker {
   template <typename Ready>
   static bool spin(Ready&& ready) {
     for (int rounds = spin_rounds(); rounds > 0; --rounds) {
-      pause();
+      const bool alone = pause();
       if (ready()) return true;
+      if (!alone) break;
     }
     return false;
   }
   static int spin_rounds() noexcept;
-  static void pause() noexcept;
+  // False where another program ran meanwhile.
+  static bool pause() noexcept;
   void prepare() noexcept {
     state_.store(kAsleep, std::memory_order_relaxed);
     heavy_fence();
