@@ -14,10 +14,10 @@ namespace {
 std::atomic<bool> few_threads{false};
 // Until then: another program has run on a core that was yielded.
 std::atomic<Duration::rep> crowded_until{0};
-// A yield costs a thread a slice of the scheduler's, 3 ms, where another one stands in line, and else
-// nothing.
-constexpr Duration kOthersRan = std::chrono::microseconds(200);
-constexpr Duration kCrowded = std::chrono::milliseconds(100);
+// A yield costs a thread a slice of the scheduler's, some milliseconds, where another one stands in line, and
+// else less than a microsecond.
+constexpr Duration kOthersRan = std::chrono::milliseconds(1);
+constexpr Duration kCrowded = std::chrono::milliseconds(20);
 // Within the 100 µs for which a record may wait for others; the kernel adds up to 50.
 constexpr Duration kNap = std::chrono::microseconds(40);
 
@@ -64,7 +64,7 @@ bool Parker::pause() noexcept {
   }
   // With this about a microsecond, so that the line that the other side writes is not taken from it all the
   // time.
-  for (int i = 0; i < 16; ++i) {
+  for (int i = 0; i < 13; ++i) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #else
