@@ -1,45 +1,14 @@
 #include "ebb/flow/runtime/parker.h"
 
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <thread>
-#include <vector>
-
+#include "crowd.h"
 #include "scene.h"
 
 namespace ebb {
 namespace {
 
 using namespace testing;
-
-// Other programs, three for each core, that want all of its time.
-class Crowd {
- public:
-  Crowd() {
-    for (unsigned i = 0; i < 3 * std::thread::hardware_concurrency(); ++i) {
-      const pid_t child = ::fork();
-      if (child == 0) {
-        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-        ::alarm(300);
-        while (true) std::atomic_signal_fence(std::memory_order_seq_cst);
-      }
-      programs_.push_back(child);
-    }
-  }
-  ~Crowd() {
-    for (const pid_t program : programs_) ::kill(program, SIGKILL);
-    for (const pid_t program : programs_) ::waitpid(program, nullptr, 0);
-  }
-  Crowd(const Crowd&) = delete;
-  Crowd& operator=(const Crowd&) = delete;
-
- private:
-  std::vector<pid_t> programs_;
-};
 
 // A thread that yields its core to one of them stands behind all of them until it has it again.
 TEST(Parker, DoesNotYieldToOtherProgramsThatWantTheCores) {

@@ -30,9 +30,16 @@ Owned<rd_kafka_conf_t> conf_of(const KafkaSource& options) {
       {"queued.max.messages.kbytes", std::to_string(options.queued_kib)},
       {"max.poll.interval.ms", "86400000"},  // an operator behind it may take its time
   };
-  // A broker that is silent is given up, and asked again, before the end is: librdkafka's own minute is
-  // longer than the end has, and its client is not gone before that.
-  const Settings defaults{{"client.id", "ebb"}, {"socket.timeout.ms", "10000"}};
+  const Settings defaults{
+      {"client.id", "ebb"},
+      // A broker that is silent is given up, and asked again, before the end is: librdkafka's own minute is
+      // longer than the end has, and its client is not gone before that.
+      {"socket.timeout.ms", "10000"},
+      // Longer than a fetch may wait for records (fetch.wait.max.ms), behind which the question stands who
+      // the group's coordinator is. Were a commit sent again before that is answered, then the connection
+      // would be closed under it when the answer comes, which makes librdkafka ask again: for ever.
+      {"retry.backoff.ms", "1000"},
+  };
   return make_conf(ours, defaults, options.settings);
 }
 

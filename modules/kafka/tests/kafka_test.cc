@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <set>
 
+#include "crowd.h"
+
 namespace ebb {
 namespace {
 
@@ -245,6 +247,20 @@ TEST(Kafka, ErrorsThatPassAreTriedAgain) {
     EXPECT_NO_THROW(EXPECT_EQ(read_all(cluster.brokers(), "t", "g"), values(0, 10)));
     EXPECT_EQ(committed(cluster.brokers(), "t", 1, "g"), 10);
   }
+}
+
+// It was found anew for ever: where its answer came later than the moment at which librdkafka commits again,
+// finding it closed the connection that this commit waited for, which made it be looked for again.
+TEST(Kafka, ACommitFindsItsCoordinatorAgainOnALoadedMachine) {
+  constexpr std::int16_t kOffsetCommit = 8;
+  const Crowd crowd;
+  const MockCluster cluster;
+  cluster.topic("t", 1);
+  produce(cluster.brokers(), "t", 0, 10);
+  const auto error = RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+  rd_kafka_mock_push_request_errors(cluster.get(), kOffsetCommit, 2, error, error);
+  EXPECT_NO_THROW(EXPECT_EQ(read_all(cluster.brokers(), "t", "g"), values(0, 10)));
+  EXPECT_EQ(committed(cluster.brokers(), "t", 1, "g"), 10);
 }
 
 // A broker that is silent is asked again before the end gives up, as one that answers with an error is.
