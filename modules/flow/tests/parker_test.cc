@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "crowd.h"
-#include "scene.h"
+#include "sweep.h"
 
 namespace ebb {
 namespace {
@@ -13,20 +13,8 @@ using namespace testing;
 // A thread that yields its core to one of them stands behind all of them until it has it again.
 TEST(Parker, DoesNotYieldToOtherProgramsThatWantTheCores) {
   const Crowd crowd;
-  LocalEnvironment env("crowded");
-  std::uint64_t out = 0;
-  env.from_source([n = 0]() mutable { return n < 300'000 ? std::optional(n++) : std::nullopt; })
-      .key_by([](const int& x) { return x; })
-      .process<int>(
-          [](const int& x, Keyed<ValueState<int>>& state, auto& emit) {
-            state->set(x);
-            emit(x);
-          },
-          ValueState<int>().ttl(Duration::zero()))
-      .sink([&](int) { ++out; });
   const BootTime begun = BootClock::now();
-  run(env);
-  EXPECT_EQ(out, 300'000u);
+  EXPECT_EQ(sweep(300'000), 300'000u);
   EXPECT_LT(BootClock::now() - begun, 10s);  // it takes 0.3 s, and where its threads yield, a minute
 }
 

@@ -4,7 +4,7 @@
 #include <map>
 #include <memory>
 
-#include "scene.h"
+#include "sweep.h"
 
 namespace ebb {
 namespace {
@@ -136,21 +136,7 @@ TEST(Process, StatesForgetWhatIsTooOld) {
 }
 
 // Each key's state is over at once, so that a million keys may pass under a limit that a tenth would break.
-TEST(Process, KeysWhoseStateIsEmptyTakeNoRoom) {
-  LocalEnvironment env("sweep");
-  std::uint64_t out = 0;
-  env.from_source([n = 0]() mutable { return n < 300'000 ? std::optional(n++) : std::nullopt; })
-      .key_by([](const int& x) { return x; })
-      .process<int>(
-          [](const int& x, Keyed<ValueState<int>>& state, auto& emit) {
-            state->set(x);
-            emit(x);
-          },
-          ValueState<int>().ttl(Duration::zero()))
-      .sink([&](int) { ++out; });
-  const PipelineReport report = env.submit({.autostop = true, .state_limit = 1_MiB});
-  EXPECT_EQ(out, 300'000U);
-}
+TEST(Process, KeysWhoseStateIsEmptyTakeNoRoom) { EXPECT_EQ(sweep(300'000), 300'000u); }
 
 TEST(Limits, AStateThatGrowsPastItsLimitFailsThePipelineAndIsNamed) {
   LocalEnvironment env("grows");
