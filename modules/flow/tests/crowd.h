@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -22,6 +24,7 @@ class Crowd {
         ::alarm(300);
         while (true) std::atomic_signal_fence(std::memory_order_seq_cst);
       }
+      if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
       programs_.push_back(child);
     }
   }
