@@ -6,7 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <optional>
+#include <system_error>
 #include <vector>
 
 namespace ebb::daemon {
@@ -27,6 +29,8 @@ class ExitWatchTest : public ::testing::Test {
     if (pid == 0) {
       for (;;) ::pause();
     }
+    if (pid < 0)
+      throw std::system_error(errno, std::generic_category(), "fork");  // -1 would be all processes
     return children_.emplace_back(pid);
   }
   static UniqueFd pidfd_of(pid_t pid) {

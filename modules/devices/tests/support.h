@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -14,6 +15,7 @@
 #include <fstream>
 #include <functional>
 #include <string>
+#include <system_error>
 
 namespace ebb::devices::test {
 
@@ -95,6 +97,8 @@ class Sleeper {
     if (pid_ == 0) {
       for (;;) ::pause();
     }
+    if (pid_ < 0)
+      throw std::system_error(errno, std::generic_category(), "fork");  // -1 would be all processes
   }
   Sleeper(const Sleeper&) = delete;
   Sleeper& operator=(const Sleeper&) = delete;

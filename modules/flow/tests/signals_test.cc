@@ -7,10 +7,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
 #include <set>
+#include <system_error>
 #include <thread>
 
 #include "scene.h"
@@ -32,6 +34,8 @@ class Child {
       body(pipe[1]);
       ::_exit(0);
     }
+    if (pid_ < 0)
+      throw std::system_error(errno, std::generic_category(), "fork");  // -1 would be all processes
     ::close(pipe[1]);
     in_ = pipe[0];
   }
