@@ -98,8 +98,9 @@ class UnixConnection(http.client.HTTPConnection):
 
 def claim_ports():
     """Twenty ports that no other test of this machine uses while the returned socket is open: (range, socket).
-    Claimed by an abstract socket's name, as modules/daemon/tests/daemon_fixture.h does."""
-    for first in random.sample(range(20000, 28000, 20), 400):
+    Claimed by an abstract socket's name, as modules/daemon/tests/daemon_fixture.h does. `ebb run` takes its side
+    processes' ports from 27000 on."""
+    for first in random.sample(range(20000, 27000, 20), 350):
         claim = socket.socket(socket.AF_UNIX)
         try:
             claim.bind(f"\0ebb-test-ports-{first}")

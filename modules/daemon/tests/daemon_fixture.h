@@ -31,12 +31,13 @@ using namespace std::chrono_literals;
 
 /// Twenty ports that no other test of this machine uses while this lives: tests run beside each other, and
 /// each has listeners of its own. Claimed by an abstract socket's name, which ends with its process
-/// (tests/integration/harness.py claims the same way).
+/// (tests/integration/harness.py claims the same way). Below 27000, from where on side processes have theirs.
 class PortBlock {
  public:
   PortBlock() {
-    for (int tried = 0; tried < 400; ++tried) {
-      first_ = 20000 + 20 * ((::getpid() + tried) % 400);
+    constexpr int kBlocks = 350;
+    for (int tried = 0; tried < kBlocks; ++tried) {
+      first_ = 20000 + 20 * ((::getpid() + tried) % kBlocks);
       claim_ = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
       const std::string name = "ebb-test-ports-" + std::to_string(first_);
       sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
