@@ -13,7 +13,7 @@ namespace {
 
 std::atomic<bool> few_threads{false};
 // Until then: another program has run on a core that was yielded.
-std::atomic<Duration::rep> crowded_until{0};
+std::atomic<BootTime> crowded_until{BootTime{}};
 // A yield costs a thread a slice of the scheduler's, some milliseconds, where another one stands in line, and
 // else less than a microsecond.
 constexpr Duration kOthersRan = std::chrono::milliseconds(1);
@@ -21,10 +21,9 @@ constexpr Duration kCrowded = std::chrono::milliseconds(20);
 // Within the 100 µs for which a record may wait for others; the kernel adds up to 50.
 constexpr Duration kNap = std::chrono::microseconds(40);
 
-Duration::rep now() noexcept { return BootClock::now().time_since_epoch().count(); }
 bool may_spin() noexcept {
   return few_threads.load(std::memory_order_relaxed) &&
-         now() >= crowded_until.load(std::memory_order_relaxed);
+         BootClock::now() >= crowded_until.load(std::memory_order_relaxed);
 }
 
 bool register_membarrier() noexcept {
@@ -55,11 +54,11 @@ int Parker::spin_rounds() noexcept { return may_spin() ? 50 : 0; }
 
 bool Parker::pause() noexcept {
   // The one that is waited for may stand in line behind this thread.
-  const Duration::rep begun = now();
+  const BootTime begun = BootClock::now();
   ::sched_yield();
-  const Duration::rep back = now();
-  if (back - begun > kOthersRan.count()) {
-    crowded_until.store(back + kCrowded.count(), std::memory_order_relaxed);
+  const BootTime back = BootClock::now();
+  if (back - begun > kOthersRan) {
+    crowded_until.store(back + kCrowded, std::memory_order_relaxed);
     return false;
   }
   // With this about a microsecond, so that the line that the other side writes is not taken from it all the

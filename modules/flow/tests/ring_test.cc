@@ -9,17 +9,20 @@
 namespace ebb::flow {
 namespace {
 
+// False where there is nothing.
+template <typename T>
+bool take(Ring<T>& ring, std::size_t limit, auto&& check) {
+  const auto records = ring.front(limit);
+  for (const T& record : records) check(record);
+  if (records.empty()) return false;
+  ring.pop(records.size());
+  return true;
+}
 // As a consumer that sleeps where there is nothing.
 template <typename T>
 void take_to_the_end(Ring<T>& ring, Parker& consumer, std::size_t limit, auto&& check) {
   while (!ring.ended()) {
-    const auto records = ring.front(limit);
-    for (const T& record : records) check(record);
-    if (records.empty()) {
-      consumer.wait([&] { return !ring.empty() || ring.ended(); });
-    } else {
-      ring.pop(records.size());
-    }
+    if (!take(ring, limit, check)) consumer.wait([&] { return !ring.empty() || ring.ended(); });
   }
 }
 
@@ -159,17 +162,13 @@ TEST(Ring, LosesNothingAsItGrows) {
   std::atomic<bool> full = false;
   std::thread taker([&] {
     std::uint64_t next = 0;
+    const auto check = [&](const std::string& record) { ASSERT_EQ(record, std::to_string(next++)); };
     // It grows only where it was full: a consumer that keeps up would leave it small.
     while (ring.capacity() < kMost && ring.sent() < kRecords) {
       consumer.wait([&] { return full.exchange(false) || ring.sent() == kRecords; });
-      for (const std::uint64_t sent = ring.sent(); ring.taken() < sent;) {
-        const auto records = ring.front(1000);
-        for (const std::string& record : records) ASSERT_EQ(record, std::to_string(next++));
-        ring.pop(records.size());
-      }
+      for (const std::uint64_t sent = ring.sent(); ring.taken() < sent;) ASSERT_TRUE(take(ring, 1000, check));
     }
-    take_to_the_end(ring, consumer, 1000,
-                    [&](const std::string& record) { ASSERT_EQ(record, std::to_string(next++)); });
+    take_to_the_end(ring, consumer, 1000, check);
     EXPECT_EQ(next, kRecords);
   });
   auto writer = ring.writer();

@@ -51,6 +51,7 @@ struct KafkaSource {
   /// Records that were fetched but not yet taken, in KiB.
   int queued_kib = 64 << 10;
   /// librdkafka's, for the rest: security, fetch sizes… Those that Ebb depends on are refused.
+  /// A fetch.wait.max.ms of a second or more needs a longer retry.backoff.ms (here 1000).
   std::map<std::string, std::string> settings = {};
 };
 
