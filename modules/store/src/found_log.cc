@@ -17,7 +17,6 @@ namespace {
 // The format is SQLite's, documented at sqlite.org/walformat.html.
 constexpr std::int64_t kHeader = 32, kFrameHeader = 24;
 constexpr std::uint32_t kMagic = 0x377f0682;  // its lowest bit tells how checksums read their words
-// Of an earlier round of the log, whose frames stay behind the newer ones.
 constexpr std::uint32_t kMostRounds = 1U << 24;
 
 using Bytes = std::span<const unsigned char>;
@@ -42,6 +41,14 @@ struct Checksum {
     return word(bytes, at) == first && word(bytes, at + 4) == second;
   }
 };
+
+// A frame of an earlier round of the log, which stays behind the newer ones: a new round begins only when the
+// database has all its pages, and Ebb's never gets shorter. The number of the round alone does not say so:
+// the first is drawn at random, and what damage leaves there lies near it in one log of 256.
+bool of_earlier_round(Bytes frame, Bytes header, std::int64_t pages) {
+  const std::uint32_t rounds = word(header, 16) - word(frame, 8);
+  return rounds > 0 && rounds < kMostRounds && word(frame, 0) > 0 && word(frame, 0) <= pages;
+}
 
 bool read_at(const UniqueFd& fd, std::int64_t offset, std::span<unsigned char> into) {
   return ::pread(fd.get(), into.data(), into.size(), offset) == static_cast<ssize_t>(into.size());
@@ -81,12 +88,13 @@ Store::FoundLog look_at_log(const std::filesystem::path& database) {
     ++found.commits;
     committed = at + step;
   }
+  std::error_code unknown;  // then no page can be told from a damaged one
+  const auto size_of_database = std::filesystem::file_size(database, unknown);
+  const std::int64_t pages = unknown ? 0 : static_cast<std::int64_t>(size_of_database) / page;
   std::int64_t end = committed;
   for (; end < size; end = std::min(end + step, size)) {
     std::array<unsigned char, kFrameHeader> next{};
-    if (!read_at(*fd, end, next)) continue;
-    const std::uint32_t rounds = word(header, 16) - word(next, 8);
-    if (rounds > 0 && rounds < kMostRounds) break;
+    if (read_at(*fd, end, next) && of_earlier_round(next, header, pages)) break;
   }
   found.left_out = end - committed;
   return found;
