@@ -53,27 +53,25 @@ bool is_below(std::string_view path, std::string_view base) {
 }
 
 void walk_hierarchy(const std::string& mount, const std::string& base, Census& census) {
-  std::error_code error;
   std::size_t seen = 0;
-  for (fs::recursive_directory_iterator at(mount, fs::directory_options::skip_permission_denied, error), end;
-       !error && at != end; at.increment(error)) {
-    std::error_code ignored;
-    if (!at->is_directory(ignored)) continue;
+  const auto walked = for_each_cgroup_below(mount, [&](const std::string& path) {
     if (++seen > kMostCgroups) {
       census.unseen.push_back(mount + ": only the first " + std::to_string(kMostCgroups) + " groups");
-      return;
+      return false;
     }
-    const std::string path = at->path().string();
-    const auto attempt = AttemptId::parse(at->path().filename().string());
-    const std::string parent = at->path().parent_path().filename().string();
-    if (!attempt || !parent.starts_with("ebb-")) continue;
+    const fs::path names(path);
+    const auto attempt = AttemptId::parse(names.filename().string());
+    const std::string parent = names.parent_path().filename().string();
+    if (!attempt || !parent.starts_with("ebb-")) return true;
     // A group may go while it is looked at; then it holds nothing.
     const auto processes = cgroup_processes(path);
     census.cgroups.push_back({.path = path,
                               .attempt = *attempt,
                               .processes = processes ? processes->size() : 0,
                               .ours = parent == base});
-  }
+    return true;
+  });
+  if (!walked) census.unseen.push_back(walked.error().message);
 }
 
 // "\040" and the like are what the kernel writes for a space, tab, newline or backslash.

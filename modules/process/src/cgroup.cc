@@ -107,22 +107,34 @@ void collect_processes(const std::string& path, std::vector<pid_t>& pids) {
   }
 }
 
-// Calls `visit` for each group below `path`, the deepest first. A job with a writable group may nest them.
-template <typename F>
-void for_each_below(const std::string& path, const F& visit) {
-  DIR* folder = ::opendir(path.c_str());
-  if (folder == nullptr) return;
+// The groups right below `path`; none of one that is gone.
+Result<std::vector<std::string>> children_of(const std::string& path) {
   std::vector<std::string> children;
+  DIR* folder = ::opendir(path.c_str());
+  if (folder == nullptr) {
+    if (errno == ENOENT) return children;
+    return errno_error(errno, "cannot look into the cgroup " + path);
+  }
   while (const dirent* entry = ::readdir(folder)) {
     const std::string_view name = entry->d_name;
     if (entry->d_type == DT_DIR && name != "." && name != "..")
       children.push_back(path + "/" + entry->d_name);
   }
   ::closedir(folder);
-  for (const std::string& child : children) {
-    for_each_below(child, visit);
-    visit(child);
+  return children;
+}
+
+using Visit = std::function<bool(const std::string&)>;
+
+// False when `visit` has said so. A job with a writable group may nest them.
+bool walk(const std::string& path, const Visit& visit, Result<void>& outcome) {
+  auto children = children_of(path);
+  if (!children) {
+    if (outcome) outcome = std::move(children).error();
+    return true;
   }
+  return std::ranges::all_of(
+      *children, [&](const std::string& child) { return walk(child, visit, outcome) && visit(child); });
 }
 
 Result<void> remove_one(const std::string& path, BootTime deadline) {
@@ -213,10 +225,12 @@ Result<void> remove_cgroup(const std::string& path, BootTime deadline) {
   if (::rmdir(path.c_str()) == 0 || errno == ENOENT) return {};
   if (::rmdir((path + "/keeper").c_str()) == 0 && ::rmdir(path.c_str()) == 0) return {};
   Result<void> outcome;
-  for_each_below(path, [&](const std::string& child) {
+  auto walked = for_each_cgroup_below(path, [&](const std::string& child) {
     if (auto removed = remove_one(child, deadline); !removed) outcome = std::move(removed);
+    return true;
   });
   if (!outcome) return outcome;
+  if (!walked) return walked;
   return remove_one(path, deadline);
 }
 
@@ -226,9 +240,19 @@ Result<void> kill_cgroup(const std::string& path) {
   return killed;
 }
 
+Result<void> for_each_cgroup_below(const std::string& path, const Visit& visit) {
+  Result<void> outcome;
+  walk(path, visit, outcome);
+  return outcome;
+}
+
 Result<std::vector<pid_t>> cgroup_processes(const std::string& path) {
   std::vector<pid_t> pids;
-  for_each_below(path, [&](const std::string& child) { collect_processes(child, pids); });
+  auto walked = for_each_cgroup_below(path, [&](const std::string& child) {
+    collect_processes(child, pids);
+    return true;
+  });
+  if (!walked) return std::move(walked).error();
   collect_processes(path, pids);
   return pids;
 }

@@ -2,15 +2,14 @@
 
 #include <dirent.h>
 #include <pwd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
 #include <memory>
 
 #include "ebb/base/text.h"
+#include "ebb/process/cgroup.h"
 #include "ebb/process/proc.h"
 
 namespace ebb::process {
@@ -34,14 +33,13 @@ bool holds_socket(pid_t pid, std::uint64_t inode) {
 
 std::vector<std::uint64_t> cgroup_ids_below(const std::string& folder) {
   std::vector<std::uint64_t> ids;
-  struct stat found{};
-  if (::stat(folder.c_str(), &found) != 0) return ids;
-  ids.push_back(found.st_ino);
-  std::error_code error;
-  for (std::filesystem::recursive_directory_iterator at(folder, error), end; !error && at != end;
-       at.increment(error)) {
-    if (at->is_directory(error) && ::stat(at->path().c_str(), &found) == 0) ids.push_back(found.st_ino);
-  }
+  const auto add = [&](const std::string& group) {
+    if (const std::uint64_t id = cgroup_id(group); id != 0) ids.push_back(id);
+    return true;
+  };
+  add(folder);
+  // What cannot be looked into has no id that anything could be known by.
+  (void)for_each_cgroup_below(folder, add);
   return ids;
 }
 

@@ -19,17 +19,20 @@
 #include "census_detail.h"
 #include "ebb/base/files.h"
 #include "ebb/process/cgroup.h"
+#include "ebb/process/socket_owner.h"
 #include "world.h"
 
 namespace ebb::process {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::Idle;
 using testing::in_child;
 using ::testing::IsEmpty;
 using testing::TempDir;
+using ::testing::Truly;
 using Kind = Leftover::Kind;
 
 // Each test has a job id of its own, since they run beside each other and all look at the whole machine.
@@ -229,6 +232,28 @@ TEST_F(CensusTest, FindsProcessesByCgroupAndTheGroupItself) {
   // The advice does what it says.
   EXPECT_EQ(std::system((left[0].advice + " 2>/dev/null").c_str()), 0) << left[0].advice;
   EXPECT_THAT(leftovers(), IsEmpty());
+  EXPECT_TRUE(remove_cgroup(base, BootClock::now() + std::chrono::seconds(10)).ok());
+}
+
+TEST_F(CensusTest, FindsCgroupsWhileOthersComeAndGo) {
+  const auto mounts = find_cgroup_mounts();
+  if (!mounts || !mounts->unified || ::geteuid() != 0) GTEST_SKIP() << "no cgroup v2 to make groups in";
+  const std::string base = mounts->unified->mount + "/" + cgroup_base_name(places_.state_dir);
+  const std::string group = base + "/" + id_.str();
+  ASSERT_TRUE(make_cgroup(base).ok());
+  ASSERT_TRUE(make_cgroup(group).ok());
+  {
+    const testing::PassingCgroups beside(base);
+    const auto is_ours = [&](const CensusCgroup& found) { return found.path == group; };
+    for (int look = 0; look < 100 && !HasFailure(); ++look) {
+      Census census;
+      census.places = places_;
+      find_cgroups(census);
+      EXPECT_THAT(census.unseen, IsEmpty());
+      EXPECT_THAT(census.cgroups, Contains(Truly(is_ours)));
+      EXPECT_THAT(cgroup_ids_below(base), Contains(cgroup_id(group)));
+    }
+  }
   EXPECT_TRUE(remove_cgroup(base, BootClock::now() + std::chrono::seconds(10)).ok());
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -126,5 +127,15 @@ void Idle::end() {
 }
 
 Idle::~Idle() { end(); }
+
+PassingCgroups::PassingCgroups(std::string path)
+    : thread_([path = std::move(path)](const std::stop_token& stop) {
+        constexpr int kGroups = 20;
+        const auto name = [&](int i) { return path + "/passing-" + std::to_string(i); };
+        while (!stop.stop_requested()) {
+          for (int i = 0; i < kGroups; ++i) EXPECT_EQ(::mkdir(name(i).c_str(), 0755), 0) << name(i);
+          for (int i = 0; i < kGroups; ++i) EXPECT_EQ(::rmdir(name(i).c_str()), 0) << name(i);
+        }
+      }) {}
 
 }  // namespace ebb::process::testing

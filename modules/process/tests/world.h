@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <thread>
 
 namespace ebb::process::testing {
 
@@ -48,6 +49,15 @@ class Idle {
 
  private:
   pid_t pid_ = -1;
+};
+
+/// Control groups right below `path` that come and go, as those of other programs do, as long as it lives.
+class PassingCgroups {
+ public:
+  explicit PassingCgroups(std::string path);
+
+ private:
+  std::jthread thread_;
 };
 
 }  // namespace ebb::process::testing

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,6 +46,10 @@ struct CgroupMounts {
 [[nodiscard]] Result<void> remove_cgroup(const std::string& path, BootTime deadline);
 /// SIGKILL to every process in `path` and below, at once (cgroup.kill). Not there: success.
 [[nodiscard]] Result<void> kill_cgroup(const std::string& path);
+/// Calls `visit` with the path of each group below `path`, those deepest first, until it says false. Groups
+/// may come and go meanwhile; one that cannot be looked into is left out, and the error names the first such.
+[[nodiscard]] Result<void> for_each_cgroup_below(const std::string& path,
+                                                 const std::function<bool(const std::string& path)>& visit);
 /// Pids in `path` itself and below, zombies too.
 [[nodiscard]] Result<std::vector<pid_t>> cgroup_processes(const std::string& path);
 /// The kernel's id of the group (its inode), as sock_diag reports it for sockets; 0 where it is gone.
