@@ -200,6 +200,7 @@ class Broken(harness.Case):
     def test_a_disk_that_never_answers_again_does_not_hold_up_the_end(self):
         d = self.broken_daemon(how="hangs")
         running = d.wait_state(d.submit(["sleep", "600"], workdir="/", gpus=1)["id"], "running")
+        d.add_user("bob")  # is confirmed when all before it is: what hangs is the write that says to stop
         self.flag.touch()
         d.signal(signal.SIGTERM)
         self.check_recovery(

@@ -52,8 +52,7 @@ wait_for_go()
 """, ports=1)
         self.let_go(d, job, 2)
         self.check_released(d, job, "completed")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", int(port)))
+        socket.create_server(("127.0.0.1", int(port))).close()
         self.check_next(d, ports=20)
         self.check_gone(d)
 
@@ -78,8 +77,7 @@ while not os.path.exists("up"):
     time.sleep(0.01)
 """, ports=1)
         self.check_released(d, job, "completed")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", int(port)))
+        socket.create_server(("127.0.0.1", int(port))).close()
         self.check_gone(d)
 
     def test_a_listener_that_is_handed_to_somebody_else(self):

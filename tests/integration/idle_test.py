@@ -69,10 +69,9 @@ class Idle(harness.Case):
             devices = d.http("GET", "/v1/devices").json
             return devices["gpus"][0]["state"], devices["ports"][0]["state"]
 
-        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "a") as lock, socket.socket() as listener:
+        with (open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "a") as lock,
+              socket.create_server(("127.0.0.1", port))):
             fcntl.flock(lock, fcntl.LOCK_EX)
-            listener.bind(("127.0.0.1", port))
-            listener.listen()
             count = len(d.http("GET", "/v1/devices").json["ports"])
             job = d.submit(["true"], workdir="/", gpus=4, ports=count)["id"]
             wait_for(lambda: states() == ("outside", "outside"), what="it is seen")
