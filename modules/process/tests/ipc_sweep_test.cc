@@ -215,11 +215,24 @@ TEST(IpcClaim, SaysNoWhenInDoubt) {
   EXPECT_FALSE(with([](IpcObject& o) { o.creator_uid += 1; }));
   EXPECT_FALSE(with([](IpcObject& o) { o.users = 1; }));
   EXPECT_FALSE(with([](IpcObject& o) { o.creator = 4712; }));
-  EXPECT_FALSE(with([&](IpcObject& o) { o.changed = claim.started - std::chrono::seconds(2); }));
+  EXPECT_FALSE(with([&](IpcObject& o) { o.changed = claim.started - std::chrono::seconds(3); }));
   EXPECT_FALSE(with([&](IpcObject& o) { o.changed = claim.ended + std::chrono::seconds(1); }));
   EXPECT_FALSE(with([](IpcObject& o) { o.kind = Kind::sem, o.creator = 0; })) << "nobody knows who made it";
   claim.before = {object};
   EXPECT_FALSE(made_by(object, claim));
+}
+
+// Its time is that of the kernel's last tick, in whole seconds.
+TEST(IpcClaim, HoldsForWhatIsMadeRightAfterAStartAtTheBeginningOfASecond) {
+  IpcClaim claim = claim_now();
+  claim.pids = {4711};
+  claim.started = std::chrono::floor<std::chrono::seconds>(claim.started) + std::chrono::microseconds(300);
+  IpcObject object;
+  object.kind = Kind::shm;
+  object.uid = object.creator_uid = claim.uid;
+  object.creator = 4711;
+  object.changed = std::chrono::floor<std::chrono::seconds>(claim.started) - std::chrono::seconds(1);
+  EXPECT_TRUE(made_by(object, claim));
 }
 
 TEST(IpcClaim, IsAloneOnlyWhereTheUserHasNoOtherProcessBeforeAndAfter) {
