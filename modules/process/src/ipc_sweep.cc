@@ -34,8 +34,8 @@ using FileKey = std::pair<dev_t, ino_t>;
 
 constexpr std::array kPosixFolders = {std::pair{Kind::posix_shm, "/dev/shm"},
                                       std::pair{Kind::posix_mqueue, "/dev/mqueue"}};
-// An object that the attempt makes at once seems older than the attempt: its time is that of the kernel's last
-// tick, and with System V in whole seconds.
+// An object that the attempt makes at once seems older than the attempt: its time is that of the kernel's
+// last tick, and with System V in whole seconds.
 constexpr auto kCoarse = std::chrono::seconds(2);
 constexpr std::size_t kMostObjects = 100'000;
 constexpr std::size_t kLargestMaps = 64 << 20;
