@@ -343,15 +343,19 @@ void p6_latency() {
 // ---- P7: by keys
 
 double bare_partition(const std::vector<uint64_t>& all, uint64_t rounds, std::size_t& keys) {
-  using Table = ebb::flow::KeyedState<uint64_t, uint64_t>;
+  using Table = ebb::flow::KeyTable<uint64_t, uint64_t>;
   BareRing rings[2];
   Table tables[2];
   return timed([&] {
     std::vector<std::thread> threads;
     threads.reserve(2);
     for (std::size_t i = 0; i < 2; ++i) {
-      threads.emplace_back(
-          [&, i] { rings[i].take_all([&](uint64_t record) { tables[i][kKey(record)] += record; }); });
+      threads.emplace_back([&, i] {
+        rings[i].take_all([&](uint64_t record) {
+          const uint64_t key = kKey(record);
+          *tables[i].try_emplace(ebb::KeyHash<uint64_t>()(key), key, 0).first += record;
+        });
+      });
     }
     for (uint64_t round = 0; round < rounds; ++round) {
       for (const uint64_t record : all) rings[kKey(record) % 2].push(record + round);

@@ -49,7 +49,7 @@ struct KeyHash {
     } else if constexpr (std::is_convertible_v<const K&, std::string_view>) {
       return flow::hash_bytes(std::string_view(key));
     } else {
-      return key.key_hash();
+      return flow::mix(key.key_hash());  // which may be as simple as a number
     }
   }
 };

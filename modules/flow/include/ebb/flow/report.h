@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "ebb/base/clock.h"
-#include "ebb/model/report.h"
+#include "ebb/model/release.h"
 
 namespace ebb {
 

@@ -48,32 +48,32 @@ Stage* place(Graph& graph, FromSource<F, P> begin, Pack<Ops...> ops, const std::
              int replicas, std::shared_ptr<NodeBase> node) {
   using Spec = SourceSpec<F, P>;
   Operator* op = begin.op;
-  auto stage = std::make_unique<FusedStage<Spec, T, Ops...>>(
-      Spec{std::move(begin.function), begin.policy, op}, std::move(ops), infos, std::move(node));
+  auto stage = made<Stage, FusedStage<Spec, T, Ops...>>(Spec{std::move(begin.function), begin.policy, op},
+                                                        std::move(ops), infos, std::move(node));
   stage->operators.push_back(op);
   return graph.place(std::move(stage), infos, replicas);
 }
 template <typename T, typename... Ops, typename In>
 Stage* place(Graph& graph, const FromRings<In>& begin, Pack<Ops...> ops, const std::vector<Operator*>& infos,
              int replicas, std::shared_ptr<NodeBase> node) {
-  auto made = std::make_unique<FusedStage<RingSpec<In>, T, Ops...>>(RingSpec<In>{}, std::move(ops), infos,
-                                                                    std::move(node));
-  auto& spec = made->spec();
+  using Made = FusedStage<RingSpec<In>, T, Ops...>;
+  auto stage = made<Stage, Made>(RingSpec<In>{}, std::move(ops), infos, std::move(node));
+  auto& spec = static_cast<Made&>(*stage).spec();
   spec.in_turn = begin.in_turn;
-  Stage* stage = graph.place(std::move(made), infos, replicas);
-  spec.edges = graph.connect(begin.from, stage);
-  return stage;
+  Stage* placed = graph.place(std::move(stage), infos, replicas);
+  spec.edges = graph.connect(begin.from, placed);
+  return placed;
 }
 template <typename T, typename... Ops, typename In>
 Stage* place(Graph& graph, const FromNode<In>& begin, Pack<Ops...> ops, const std::vector<Operator*>& infos,
              int replicas, std::shared_ptr<NodeBase> node) {
-  auto made = std::make_unique<FusedStage<InlineSpec<In>, T, Ops...>>(InlineSpec<In>{}, std::move(ops), infos,
-                                                                      std::move(node));
-  auto& spec = made->spec();
-  made->is_inline = true;
-  Stage* stage = graph.place(std::move(made), infos, replicas);
-  spec.edge = graph.connect(*begin.node, stage, Spread::round_robin);
-  return stage;
+  using Made = FusedStage<InlineSpec<In>, T, Ops...>;
+  auto stage = made<Stage, Made>(InlineSpec<In>{}, std::move(ops), infos, std::move(node));
+  auto& spec = static_cast<Made&>(*stage).spec();
+  stage->is_inline = true;
+  Stage* placed = graph.place(std::move(stage), infos, replicas);
+  spec.edge = graph.connect(*begin.node, placed, Spread::round_robin);
+  return placed;
 }
 
 template <typename Begin>

@@ -11,6 +11,7 @@
 
 #include "ebb/flow/runtime/backlog.h"
 #include "ebb/flow/runtime/cycle.h"
+#include "ebb/flow/runtime/made.h"
 #include "ebb/flow/runtime/ring.h"
 
 namespace ebb::flow {
@@ -144,11 +145,10 @@ class Edge final : public EdgeBase {
 
  private:
   std::unique_ptr<RingBase> make_ring(std::size_t bytes, Parker& producer, Parker& consumer) const override {
-    return std::make_unique<Ring<T>>(Ring<T>::fitting(kLeastRing), Ring<T>::fitting(bytes), producer,
-                                     consumer);
+    return made<RingBase, Ring<T>>(Ring<T>::fitting(kLeastRing), Ring<T>::fitting(bytes), producer, consumer);
   }
   std::unique_ptr<BacklogBase> make_backlog(Parker& consumer) const override {
-    return std::make_unique<Backlog<T>>(consumer);
+    return made<BacklogBase, Backlog<T>>(consumer);
   }
 };
 

@@ -140,7 +140,7 @@ struct Node : NodeBase {
     if constexpr (!std::is_void_v<T>) {
       copies = std::copy_constructible<T>;
       make_edge = [](Stage* from, Stage* to, Spread spread) -> std::unique_ptr<EdgeBase> {
-        return std::make_unique<Edge<T>>(from, to, spread);
+        return made<EdgeBase, Edge<T>>(from, to, spread);
       };
     }
   }

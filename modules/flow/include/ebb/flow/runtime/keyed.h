@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <boost/unordered/unordered_flat_map.hpp>
 #include <concepts>
 #include <cstdint>
 #include <memory>
@@ -14,6 +13,7 @@
 
 #include "ebb/flow/key.h"
 #include "ebb/flow/runtime/footprint.h"
+#include "ebb/flow/runtime/key_table.h"
 #include "ebb/flow/runtime/operators.h"
 #include "ebb/flow/state.h"
 
@@ -49,15 +49,11 @@ struct KeyBy {
   }
 };
 
-/// A replica's state, one value for each key that it has met.
+/// A replica's state has a new key: the run fails where its table has more than SubmitOptions::state_limit
+/// bytes.
 template <typename K, typename V>
-using KeyedState = boost::unordered_flat_map<K, V, KeyHash<K>>;
-
-/// A state has a new key: the run fails where its table has more than SubmitOptions::state_limit bytes.
-template <typename State>
-void check_size(const State& state, Here here, Loop& loop) {
-  const std::uint64_t bytes = state.size() * sizeof(typename State::value_type);
-  if (bytes > loop.worker.run().limits().state) [[unlikely]] {
+void check_size(const KeyTable<K, V>& state, Here here, Loop& loop) {
+  if (state.bytes() > loop.worker.run().limits().state) [[unlikely]] {
     fail_at_limit(here, loop, "keeps more than the state_limit of the pipeline",
                   loop.worker.run().limits().state);
   }
@@ -93,7 +89,7 @@ struct Fold {
   F function;
   V initial;
   P policy{};
-  KeyedState<K, V> state{};
+  KeyTable<K, V> state{};
   template <typename Q>
   auto with(Q other) && {
     return Fold<K, V, F, Q>{std::move(function), std::move(initial), other};
@@ -107,9 +103,9 @@ struct Fold {
   [[gnu::always_inline]] void apply(In&& record, Here here, Loop& loop, auto&&) {
     guarded(policy, here, loop, payload(record), [&] {
       note_key(here.slot.context, record);
-      const auto [place, is_new] = state.try_emplace(record.key, initial);
+      const auto [value, is_new] = state.try_emplace(record.hash, record.key, initial);
       if (is_new) check_size(state, here, loop);
-      fold_into<P>(function, here.slot.context, place->second, std::as_const(record.value));
+      fold_into<P>(function, here.slot.context, *value, std::as_const(record.value));
     });
   }
   void finish(Here here, Loop&, auto&& next) {
@@ -124,7 +120,7 @@ template <bool Running, typename K, typename T, typename F, typename P = FailPol
 struct Combine {
   F function;
   P policy{};
-  KeyedState<K, T> state{};
+  KeyTable<K, T> state{};
   template <typename Q>
   auto with(Q other) && {
     return Combine<Running, K, T, F, Q>{std::move(function), other};
@@ -139,15 +135,13 @@ struct Combine {
     std::optional<T> now;
     if (!guarded(policy, here, loop, payload(record), [&] {
           note_key(here.slot.context, record);
-          const auto found = state.find(record.key);
-          if (found == state.end()) {
-            const auto placed = state.emplace(record.key, std::move(record.value)).first;
+          const auto [value, is_new] = state.try_emplace(record.hash, record.key, std::move(record.value));
+          if (is_new) {
             check_size(state, here, loop);
-            if constexpr (Running) now.emplace(std::as_const(placed->second));
           } else {
-            fold_into<P>(function, here.slot.context, found->second, std::as_const(record.value));
-            if constexpr (Running) now.emplace(std::as_const(found->second));
+            fold_into<P>(function, here.slot.context, *value, std::as_const(record.value));
           }
+          if constexpr (Running) now.emplace(std::as_const(*value));
         })) {
       return;
     }
@@ -166,7 +160,7 @@ struct Process {
   F function;
   S initial;
   P policy{};
-  KeyedState<K, S> state{};
+  KeyTable<K, S> state{};
   std::size_t sweep_at = 1024;
   template <typename Q>
   auto with(Q other) && {
@@ -188,11 +182,11 @@ struct Process {
   void run(In& record, Here here, Loop& loop, const Emit& emit) {
     note_key(here.slot.context, record);
     if (state.size() >= sweep_at) sweep();
-    const auto [place, is_new] = state.try_emplace(record.key, initial);
+    const auto [value, is_new] = state.try_emplace(record.hash, record.key, initial);
     if (is_new) check_size(state, here, loop);
-    Keyed<S> keyed(place->second);
+    Keyed<S> keyed(*value);
     expand<U>(function, here.slot.context, emit, std::as_const(record.value), keyed);
-    if (keyed.cleared()) state.erase(place);
+    if (keyed.cleared()) state.erase(record.hash, record.key);
   }
   // Keys whose state says that it is empty are dropped before the table grows: it has not more than twice the
   // keys that are alive.
@@ -200,7 +194,7 @@ struct Process {
     if constexpr (requires(const S& one) {
                     { one.empty() } -> std::convertible_to<bool>;
                   }) {
-      boost::unordered::erase_if(state, [](const auto& one) { return one.second.empty(); });
+      state.erase_if([](const auto& one) { return one.value.empty(); });
     }
     sweep_at = std::max<std::size_t>(2 * state.size(), 1024);
   }
@@ -219,7 +213,8 @@ struct JoinAll {
   F function;
   JoinLimit limit;
   P policy{};
-  KeyedState<K, std::pair<std::vector<A>, std::vector<B>>> state{};
+  using Sides = std::pair<std::vector<A>, std::vector<B>>;
+  KeyTable<K, Sides> state{};
   template <typename Q>
   auto with(Q other) && {
     return JoinAll<K, A, B, F, Q>{std::move(function), std::move(limit), other};
@@ -235,7 +230,7 @@ struct JoinAll {
     const auto emit = emitter<U>(here, loop, next);
     guarded(policy, here, loop, record.value, [&] {
       note_key(here.slot.context, record);
-      auto& [left, right] = state[record.key];
+      auto& [left, right] = *state.try_emplace(record.hash, record.key, Sides()).first;
       if (record.value.index() == 0) {
         const A& mine = std::get<0>(record.value);
         for (const B& other : right) emit(call(function, here.slot.context, mine, other));

@@ -54,13 +54,13 @@ class Side final : public SideBase {
       : SideBase(std::move(name)), consumer_(&consumer), edges_(&edges) {}
 
   void connect(Graph& graph, Stage& producer, Operator& from) override {
-    EdgeBase* edge = graph.own(std::make_unique<Edge<T>>(&producer, consumer_, Spread::round_robin));
+    EdgeBase* edge = graph.own(made<EdgeBase, Edge<T>>(&producer, consumer_, Spread::round_robin));
     edge->tap(from, *this);
     from.taps.push_back(edge);
     edges_->push_back(edge);
   }
   std::unique_ptr<SideEnd> end(EdgeBase& edge, Worker& worker, std::size_t replica) const override {
-    return std::make_unique<SideEndOf<T>>(*this, edge, worker, replica);
+    return made<SideEnd, SideEndOf<T>>(*this, edge, worker, replica);
   }
 
  private:

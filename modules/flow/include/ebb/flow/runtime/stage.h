@@ -80,8 +80,8 @@ class FusedStage final : public Stage {
       slots[i] = &make_slot(*infos_[i], worker, number, replicas);
     }
     using Made = FusedReplica<typename Spec::Head, T, Ops...>;
-    return std::make_unique<Made>(std::move(head), own_copies(last, std::index_sequence_for<Ops...>()), slots,
-                                  worker, outlet(number, worker));
+    return made<Replica, Made>(std::move(head), own_copies(last, std::index_sequence_for<Ops...>()), slots,
+                               worker, outlet(number, worker));
   }
 
  private:
@@ -122,11 +122,11 @@ struct FeedbackStage {
   static FeedbackStage make(Graph& graph, std::string name) {
     auto node = std::make_shared<Node<T>>();
     Operator* op = graph.add("from_future", std::move(name));
-    auto made = std::make_unique<FusedStage<FeedbackSpec<T>, T, Pass>>(FeedbackSpec<T>{}, flow::Pack<Pass>{},
-                                                                       std::vector<Operator*>{op}, node);
-    made->needs_input = true;
-    auto& edges = made->spec().edges;
-    node->producer = graph.place(std::move(made), std::vector<Operator*>{op}, 1);
+    using Made = FusedStage<FeedbackSpec<T>, T, Pass>;
+    auto stage = made<Stage, Made>(FeedbackSpec<T>{}, flow::Pack<Pass>{}, std::vector<Operator*>{op}, node);
+    stage->needs_input = true;
+    auto& edges = static_cast<Made&>(*stage).spec().edges;
+    node->producer = graph.place(std::move(stage), std::vector<Operator*>{op}, 1);
     return {std::move(node), &edges};
   }
   void fill(Graph& graph, Node<T>& from) const {
@@ -140,11 +140,11 @@ template <typename U>
 std::pair<std::shared_ptr<Node<U>>, SideBase*> side_stream(Graph& graph, const char* kind, std::string name) {
   auto node = std::make_shared<Node<U>>();
   Operator* op = graph.add(kind, name);
-  auto made = std::make_unique<FusedStage<RingSpec<U>, U, Pass>>(RingSpec<U>{}, flow::Pack<Pass>{},
-                                                                 std::vector<Operator*>{op}, node);
-  auto& edges = made->spec().edges;
-  node->producer = graph.place(std::move(made), std::vector<Operator*>{op}, 1);
-  graph.sides.push_back(std::make_unique<Side<U>>(std::move(name), *node->producer, edges));
+  using Made = FusedStage<RingSpec<U>, U, Pass>;
+  auto stage = made<Stage, Made>(RingSpec<U>{}, flow::Pack<Pass>{}, std::vector<Operator*>{op}, node);
+  auto& edges = static_cast<Made&>(*stage).spec().edges;
+  node->producer = graph.place(std::move(stage), std::vector<Operator*>{op}, 1);
+  graph.sides.push_back(made<SideBase, Side<U>>(std::move(name), *node->producer, edges));
   return {std::move(node), graph.sides.back().get()};
 }
 
