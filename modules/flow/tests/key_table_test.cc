@@ -91,7 +91,7 @@ void check_against_the_standards(std::uint32_t keys) {
       case 2:
         if (model.erase(number) > 0) table.erase(hash_of(key), key);
         break;
-      case 3: {
+      default: {
         const auto odd = [](std::uint32_t one) { return one % 2 == 1; };
         table.erase_if([&](const auto& entry) { return odd(entry.key.number); });
         std::erase_if(model, [&](const auto& entry) { return odd(entry.first); });

@@ -205,16 +205,28 @@ TEST_F(CensusTest, ASideProcesssKeeperIsLeftOverOnlyWithoutItsClient) {
   EXPECT_THAT(left[0].what, HasSubstr("reward"));
 }
 
-TEST_F(CensusTest, FindsProcessesByCgroupAndTheGroupItself) {
-  const auto mounts = find_cgroup_mounts();
-  if (!mounts || !mounts->unified || ::geteuid() != 0) GTEST_SKIP() << "no cgroup v2 to make groups in";
-  const std::string base = mounts->unified->mount + "/" + cgroup_base_name(places_.state_dir);
-  const std::string group = base + "/" + id_.str();
-  ASSERT_TRUE(make_cgroup(base).ok());
-  ASSERT_TRUE(make_cgroup(group).ok());
-  ASSERT_TRUE(make_cgroup(group + "/job").ok());
+// With a cgroup of the attempt's.
+class CensusOfCgroups : public CensusTest {
+ protected:
+  void SetUp() override {
+    const auto mounts = find_cgroup_mounts();
+    if (!mounts || !mounts->unified || ::geteuid() != 0) GTEST_SKIP() << "no cgroup v2 to make groups in";
+    base_ = mounts->unified->mount + "/" + cgroup_base_name(places_.state_dir);
+    group_ = base_ + "/" + id_.str();
+    ASSERT_TRUE(make_cgroup(base_).ok());
+    ASSERT_TRUE(make_cgroup(group_).ok());
+  }
+  void TearDown() override {
+    if (base_.empty()) return;
+    EXPECT_TRUE(remove_cgroup(base_, BootClock::now() + std::chrono::seconds(10)).ok());
+  }
+  std::string base_, group_;
+};
+
+TEST_F(CensusOfCgroups, FindsProcessesByCgroupAndTheGroupItself) {
+  ASSERT_TRUE(make_cgroup(group_ + "/job").ok());
   {
-    const Idle job([&] { EXPECT_TRUE(write_cgroup(group + "/job", "cgroup.procs", "0").ok()); });
+    const Idle job([&] { EXPECT_TRUE(write_cgroup(group_ + "/job", "cgroup.procs", "0").ok()); });
     const Census census = take_census(places_);
     const CensusProcess* found = find(census, job.pid());
     ASSERT_NE(found, nullptr);
@@ -224,7 +236,7 @@ TEST_F(CensusTest, FindsProcessesByCgroupAndTheGroupItself) {
     const auto left = leftovers();
     ASSERT_EQ(left.size(), 2u);
     EXPECT_EQ(left[1].kind, Kind::cgroup);
-    EXPECT_EQ(left[1].what, "cgroup " + group);
+    EXPECT_EQ(left[1].what, "cgroup " + group_);
     EXPECT_THAT(left[1].detail, HasSubstr("with 1 processes"));
   }
   const auto left = leftovers();
@@ -232,29 +244,21 @@ TEST_F(CensusTest, FindsProcessesByCgroupAndTheGroupItself) {
   // The advice does what it says.
   EXPECT_EQ(std::system((left[0].advice + " 2>/dev/null").c_str()), 0) << left[0].advice;
   EXPECT_THAT(leftovers(), IsEmpty());
-  EXPECT_TRUE(remove_cgroup(base, BootClock::now() + std::chrono::seconds(10)).ok());
 }
 
-TEST_F(CensusTest, FindsCgroupsWhileOthersComeAndGo) {
-  const auto mounts = find_cgroup_mounts();
-  if (!mounts || !mounts->unified || ::geteuid() != 0) GTEST_SKIP() << "no cgroup v2 to make groups in";
-  const std::string base = mounts->unified->mount + "/" + cgroup_base_name(places_.state_dir);
-  const std::string group = base + "/" + id_.str();
-  ASSERT_TRUE(make_cgroup(base).ok());
-  ASSERT_TRUE(make_cgroup(group).ok());
+TEST_F(CensusOfCgroups, FindsGroupsWhileOthersComeAndGo) {
   {
-    const testing::PassingCgroups beside(base);
-    const auto is_ours = [&](const CensusCgroup& found) { return found.path == group; };
+    const testing::PassingCgroups beside(base_);
+    const auto is_ours = [&](const CensusCgroup& found) { return found.path == group_; };
     for (int look = 0; look < 100 && !HasFailure(); ++look) {
       Census census;
       census.places = places_;
       find_cgroups(census);
       EXPECT_THAT(census.unseen, IsEmpty());
       EXPECT_THAT(census.cgroups, Contains(Truly(is_ours)));
-      EXPECT_THAT(cgroup_ids_below(base), Contains(cgroup_id(group)));
+      EXPECT_THAT(cgroup_ids_below(base_), Contains(cgroup_id(group_)));
     }
   }
-  EXPECT_TRUE(remove_cgroup(base, BootClock::now() + std::chrono::seconds(10)).ok());
 }
 
 TEST_F(CensusTest, FindsSocketsAndScratch) {
