@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "ebb/base/units.h"
+#include "ebb/flow/runtime/made.h"
 #include "ebb/lifecycle/blocking.h"
 
 namespace ebb::flow {
@@ -15,10 +16,9 @@ void give_up(Slot& slot, Loop& loop) noexcept {
 
 void fail_at_limit(Here here, Loop& loop, const std::string& what, std::uint64_t bytes) {
   loop.stopped = true;
-  loop.worker.run().fail(
-      here.of->name,
-      std::make_exception_ptr(std::length_error(fmt::format("ebb: '{}' {}, {}", here.of->name, what,
-                                                            format_size(static_cast<std::int64_t>(bytes))))));
+  loop.worker.run().fail(here.of->name, made_error<std::length_error>(
+                                            fmt::format("ebb: '{}' {}, {}", here.of->name, what,
+                                                        format_size(static_cast<std::int64_t>(bytes)))));
 }
 
 bool back_off(const RetryPolicy& policy, int tries, const Slot& slot, Loop& loop) {

@@ -3,6 +3,8 @@
 #include <exception>
 #include <stdexcept>
 
+#include "ebb/flow/runtime/made.h"
+
 namespace ebb::flow {
 
 void InlineReplicas::add(std::unique_ptr<Replica> replica) { replicas_.push_back(std::move(replica)); }
@@ -123,9 +125,9 @@ bool OutputBase::enter(EdgeBase& edge) {
   if (cycle->over()) {
     // Only a finish() can, and there is nobody any more who would take it.
     edge.count_dropped(replica_, Discard::consumer_ended, 1);
-    worker_->run().fail(edge.from().name,
-                        std::make_exception_ptr(std::logic_error(
-                            "ebb: a finish() gave a record to its own cycle, which is over")));
+    worker_->run().fail(
+        edge.from().name,
+        made_error<std::logic_error>("ebb: a finish() gave a record to its own cycle, which is over"));
     return false;
   }
   cycle->enter(1);
@@ -136,9 +138,9 @@ void OutputBase::check_backlog(const EdgeBase& edge, std::uint64_t bytes) {
   RunState& run = worker_->run();
   if (bytes <= run.limits().feedback) return;
   run.fail(edge.from().name,
-           std::make_exception_ptr(std::length_error(
+           made_error<std::length_error>(
                "ebb: more than the feedback_limit of the pipeline waits on the feedback edge behind '" +
-               edge.from().name + "'")));
+               edge.from().name + "'"));
 }
 
 void OutputBase::lose(Way& way) noexcept {

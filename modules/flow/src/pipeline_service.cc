@@ -1,5 +1,6 @@
 #include "ebb/flow/pipeline_service.h"
 
+#include "ebb/flow/runtime/made.h"
 #include "run.h"
 
 namespace ebb::flow {
@@ -19,11 +20,15 @@ void TicketBase::note(const char* what, const std::string& at) noexcept {
 std::exception_ptr TicketBase::fate(const std::string& service) {
   const std::lock_guard lock(mutex_);
   if (error_ || words_.empty()) return std::exchange(error_, nullptr);
-  return std::make_exception_ptr(Unanswered("service '" + service + "' gave no answer: " + words_));
+  return made_error<Unanswered>("service '" + service + "' gave no answer: " + words_);
 }
 
 std::exception_ptr InboxBase::unanswered(const std::string& why) const {
-  return std::make_exception_ptr(Unanswered("service '" + service_->name() + "' gave no answer: " + why));
+  return made_error<Unanswered>("service '" + service_->name() + "' gave no answer: " + why);
+}
+
+std::exception_ptr InboxBase::not_up() const {
+  return made_error<ServiceStopped>("service '" + service_->name() + "' is not up: " + *how_it_ended_);
 }
 
 void InboxBase::close() noexcept {
@@ -34,14 +39,14 @@ void InboxBase::close() noexcept {
 
 bool InboxBase::wait_for_end(BootTime deadline) {
   std::unique_lock lock(mutex_);
-  return news_.wait_for(lock, deadline - BootClock::now(), [&] { return source_ended_ || ended_; });
+  return news_.wait_for(lock, deadline - BootClock::now(), [&] { return source_ended_ || how_it_ended_; });
 }
 
 void InboxBase::end(const std::string& how) noexcept {
   std::vector<std::shared_ptr<TicketBase>> open;
   {
     const std::lock_guard lock(mutex_);
-    ended_ = std::make_exception_ptr(ServiceStopped("service '" + service_->name() + "' is not up: " + how));
+    how_it_ended_ = how;
     for (const auto& [raw, ticket] : open_) {
       if (auto alive = ticket.lock()) open.push_back(std::move(alive));
     }

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "ebb/flow/runtime/made.h"
 #include "ebb/flow/runtime/output.h"
 #include "report_of.h"
 #include "thread_name.h"
@@ -392,7 +393,7 @@ void Run::say(const std::string& what) const {
 void Run::leave_behind() {
   std::string names;
   for (const std::string& one : stuck()) names += (names.empty() ? "" : "; ") + one;
-  state_.fail("the end", std::make_exception_ptr(std::runtime_error("did not end in time: " + names)));
+  state_.fail("the end", made_error<std::runtime_error>("did not end in time: " + names));
   left_behind_ = true;
   placement_->leave_behind();
 }

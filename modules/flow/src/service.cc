@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ebb/flow/runtime/made.h"
+
 namespace ebb::flow {
 namespace {
 
@@ -9,7 +11,7 @@ constexpr int kMostSlots = 1 << 16;
 constexpr std::size_t kMostQueued = 100'000;
 
 std::exception_ptr stopped(const std::string& name) {
-  return std::make_exception_ptr(ServiceStopped("service '" + name + "' is not up"));
+  return made_error<ServiceStopped>("service '" + name + "' is not up");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "ebb/flow/runtime/made.h"
 #include "ebb/flow/runtime/worker.h"
 
 namespace ebb::flow {
@@ -139,7 +140,7 @@ int milliseconds(Duration duration) noexcept {
 }
 
 void fail_run(Context& context, const std::string& what) noexcept {
-  context.worker().run().fail(context.name(), std::make_exception_ptr(KafkaError(what)));
+  context.worker().run().fail(context.name(), made_error<KafkaError>(what));
 }
 
 }  // namespace ebb::flow

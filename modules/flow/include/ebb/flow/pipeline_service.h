@@ -149,10 +149,11 @@ class RequestCall final : public CallFor<Answer> {
 
   [[nodiscard]] bool begin() noexcept override {
     if (this->ready()) return false;
-    const std::exception_ptr ended =
+    std::exception_ptr ended =
         cell_->inbox().put(std::static_pointer_cast<RequestCall>(this->shared_from_this()), request_);
-    if (ended) this->give_up(ended);
-    return !ended;
+    if (!ended) return true;
+    this->give_up(std::move(ended));
+    return false;
   }
   // It is never on a thread of the pool's.
   void run() noexcept override {}

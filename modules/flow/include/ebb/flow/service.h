@@ -62,7 +62,7 @@ class MethodCall final : public CallFor<U> {
 
   [[nodiscard]] bool begin() noexcept override {
     if (cell_->pool()->run(this->shared_from_this())) return true;
-    this->give_up(std::make_exception_ptr(ServiceStopped("service '" + cell_->name() + "' has no thread")));
+    this->give_up(made_error<ServiceStopped>("service '" + cell_->name() + "' has no thread"));
     return false;
   }
   void run() noexcept override {
@@ -82,7 +82,7 @@ class MethodCall final : public CallFor<U> {
     cell_->leave(*this);
   }
   void drop() noexcept override {
-    this->give_up(std::make_exception_ptr(ServiceStopped("service '" + cell_->name() + "' is not up")));
+    this->give_up(made_error<ServiceStopped>("service '" + cell_->name() + "' is not up"));
     cell_->leave(*this);
   }
 

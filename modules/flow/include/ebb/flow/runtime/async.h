@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "ebb/flow/future.h"
+#include "ebb/flow/runtime/made.h"
 #include "ebb/flow/runtime/operators.h"
 #include "ebb/flow/runtime/pool.h"
 
@@ -70,7 +71,7 @@ class AsyncCall final : public Task, public Settled<U> {
     if (error) this->fail(std::move(error));
   }
   void drop() noexcept override {
-    this->fail(std::make_exception_ptr(ServiceStopped("the pipeline was ended before this call began")));
+    this->fail(made_error<ServiceStopped>("the pipeline was ended before this call began"));
   }
   void expire() noexcept override {}
 

@@ -66,10 +66,13 @@ class InboxBase {
   [[nodiscard]] std::exception_ptr unanswered(const std::string& why) const;
 
  protected:
+  /// Of a pipeline that has ended. An error for each caller: no other thread has a part in it.
+  [[nodiscard]] std::exception_ptr not_up() const;
+
   std::mutex mutex_;
   std::condition_variable_any news_;
   bool closed_ = false, source_ended_ = false;
-  std::exception_ptr ended_;
+  std::optional<std::string> how_it_ended_;
   std::unordered_map<TicketBase*, std::weak_ptr<TicketBase>> open_;
 
  private:
@@ -130,7 +133,7 @@ class Inbox final : public InboxBase, public std::enable_shared_from_this<Inbox<
   /// Null, or, where the pipeline has ended and nothing was done, how.
   [[nodiscard]] std::exception_ptr put(std::shared_ptr<CallFor<Answer>> call, Request& request) {
     const std::lock_guard lock(mutex_);
-    if (ended_) return ended_;
+    if (how_it_ended_) return not_up();
     auto ticket = std::make_shared<Ticket<Answer>>(this->shared_from_this(), std::move(call));
     open_.emplace(ticket.get(), ticket);
     waiting_.push_back({std::move(ticket), std::move(request)});

@@ -15,6 +15,7 @@
 #include "ebb/flow/key.h"
 #include "ebb/flow/options.h"
 #include "ebb/flow/runtime/histogram.h"
+#include "ebb/flow/runtime/made.h"
 #include "ebb/flow/runtime/pool.h"
 #include "ebb/flow/runtime/worker.h"
 
@@ -206,7 +207,7 @@ class CallFor : public Call, public Settled<U> {
     const bool had_no_slot = service_->withdraw(*this);
     if (patience_.for_slot_only && !had_no_slot) return;
     const char* how = had_no_slot ? "had no free slot in time" : "did not answer in time";
-    if (this->fail(std::make_exception_ptr(ServiceTimeout("service '" + service_->name() + "' " + how)))) {
+    if (this->fail(made_error<ServiceTimeout>("service '" + service_->name() + "' " + how))) {
       service_->count_timeout();
     }
   }
