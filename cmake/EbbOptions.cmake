@@ -54,6 +54,11 @@ if(EBB_SANITIZE)
   target_compile_definitions(ebb_sanitizer_options PRIVATE EBB_SANITIZER_REPORTS="${CMAKE_BINARY_DIR}/reports")
   # EBB_OWN_REPORTS: a program that says on stderr what was found.
   set(is_program "$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>")
+  if(EBB_SANITIZE MATCHES thread)
+    foreach(call IN ITEMS __cxa_end_catch _ZNSt15__exception_ptr13exception_ptr10_M_releaseEv)
+      add_link_options("$<${is_program}:LINKER:--wrap=${call}>")
+    endforeach()
+  endif()
   set(own_reports "$<BOOL:$<TARGET_PROPERTY:EBB_OWN_REPORTS>>")
   link_libraries(
     "$<$<AND:${is_program},$<NOT:${own_reports}>>:$<TARGET_OBJECTS:ebb_sanitizer_options>>")

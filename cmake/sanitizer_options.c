@@ -32,3 +32,29 @@ void __ubsan_on_report(void) {
   fprintf(report, "%s:%u:%u: %s: %s\n", file, line, column, kind, message);
   fclose(report);
 }
+
+#ifdef __SANITIZE_THREAD__
+// Threads that have one exception let go of it by a count in libstdc++, which is not compiled with the sanitizer: the last
+// one, which frees it, would look as if it did not know that the others have read it. So that all know, these calls of
+// our programs are wrapped (EbbOptions.cmake).
+void __tsan_acquire(void* address);
+void __tsan_release(void* address);
+void __real___cxa_end_catch(void);
+void __wrap___cxa_end_catch(void);
+void __real__ZNSt15__exception_ptr13exception_ptr10_M_releaseEv(void* exception);
+void __wrap__ZNSt15__exception_ptr13exception_ptr10_M_releaseEv(void* exception);
+
+static void let_go(void) {
+  static char counts;
+  __tsan_release(&counts);
+  __tsan_acquire(&counts);
+}
+void __wrap___cxa_end_catch(void) {
+  let_go();
+  __real___cxa_end_catch();
+}
+void __wrap__ZNSt15__exception_ptr13exception_ptr10_M_releaseEv(void* exception) {
+  let_go();
+  __real__ZNSt15__exception_ptr13exception_ptr10_M_releaseEv(exception);
+}
+#endif
