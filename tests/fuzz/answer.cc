@@ -1,9 +1,6 @@
 // Whatever the other end of a client's connection answers, every call ends with a result when that end has
 // said its last, and never waits for its deadline.
 
-#include <stdlib.h>
-#include <unistd.h>
-
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -16,6 +13,7 @@
 
 #include "ebb/client/client.h"
 #include "ebb/client/http.h"
+#include "folder.h"
 #include "property.h"
 
 namespace {
@@ -28,20 +26,12 @@ using ebb::client::Task;
 // One for all inputs: a socket in a folder that goes with the process.
 class Peer {
  public:
-  Peer() {
-    char folder[] = "/tmp/ebb-fuzz-XXXXXX";
-    ebb::fuzz::must(mkdtemp(folder) != nullptr);
-    folder_ = folder;
-    acceptor_.emplace(io, stream_protocol::endpoint(path()));
-  }
-  ~Peer() {
-    unlink(path().c_str());
-    rmdir(folder_.c_str());
-  }
+  Peer() { acceptor_.emplace(io, stream_protocol::endpoint(path())); }
+  ~Peer() = default;
   Peer(const Peer&) = delete;
   Peer& operator=(const Peer&) = delete;
 
-  [[nodiscard]] std::string path() const { return folder_ + "/s"; }
+  [[nodiscard]] std::string path() const { return (folder_ / "s").string(); }
 
   Task<void> answer(std::string_view bytes) {
     stream_protocol::socket socket = co_await acceptor_->async_accept(asio::use_awaitable);
@@ -59,7 +49,7 @@ class Peer {
   asio::io_context io{1};
 
  private:
-  std::string folder_;
+  ebb::fuzz::Folder folder_;
   std::optional<stream_protocol::acceptor> acceptor_;
 };
 

@@ -3,42 +3,17 @@
 
 #include "ebb/process/log_reader.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
 #include <string>
 
+#include "folder.h"
 #include "property.h"
 
 namespace {
 
 using namespace ebb::process;
 using ebb::fuzz::must;
-
-class Folder {
- public:
-  Folder() {
-    char path[] = "/tmp/ebb-fuzz-XXXXXX";
-    must(mkdtemp(path) != nullptr);
-    path_ = path;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  void clear() const {
-    for (const auto& entry : std::filesystem::directory_iterator(path_)) std::filesystem::remove(entry);
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 struct Segment {
   std::string index, text;
@@ -108,7 +83,7 @@ std::string read_all(LogReader& reader, LogFilter filter, std::uint64_t offset, 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const Folder folder;
+  static const ebb::fuzz::Folder folder;
   folder.clear();
   write_log(folder.path(), ebb::fuzz::text(data, std::min<std::size_t>(size, 600)));
   auto reader = LogReader::open(folder.path());

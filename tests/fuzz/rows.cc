@@ -2,8 +2,6 @@
 // ends with what it could read or with an error, and a job that could be read can be written again. The input
 // is a list of steps: which column, of what type, and the value's length and bytes.
 
-#include <stdlib.h>
-
 #include <filesystem>
 #include <future>
 #include <string>
@@ -11,6 +9,7 @@
 #include <vector>
 
 #include "ebb/store/store.h"
+#include "folder.h"
 #include "property.h"
 #include "row_codec.h"
 #include "sqlite.h"
@@ -91,10 +90,7 @@ class Database {
     must(raw_.execute(copy.c_str()).ok());
     restore_ = "BEGIN;" + restore_ + "COMMIT;";
   }
-  ~Database() {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
+  ~Database() = default;
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
@@ -127,16 +123,13 @@ class Database {
   [[nodiscard]] const Store& store() const { return store_; }
 
  private:
-  Store open() {
-    char path[] = "/tmp/ebb-fuzz-XXXXXX";
-    must(mkdtemp(path) != nullptr);
-    folder_ = path;
-    auto store = Store::open(folder_);
+  [[nodiscard]] Store open() const {
+    auto store = Store::open(folder_.path());
     must(store.ok());
     return std::move(*store);
   }
 
-  std::filesystem::path folder_;
+  ebb::fuzz::Folder folder_;
   Store store_;
   Connection raw_;
   std::vector<Column> columns_;

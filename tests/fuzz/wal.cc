@@ -1,8 +1,6 @@
 // What a crash left of the database's write-ahead log: whatever stands in it, the daemon says of it what
 // SQLite then takes in. The input is a list of changes to a whole log: where, how many bytes, and which.
 
-#include <stdlib.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -12,6 +10,7 @@
 
 #include "ebb/base/files.h"
 #include "ebb/store/store.h"
+#include "folder.h"
 #include "property.h"
 
 namespace {
@@ -23,9 +22,6 @@ class Place {
  public:
   // A log of as many commits as jobs: what was before is in the database.
   Place() {
-    char path[] = "/tmp/ebb-fuzz-XXXXXX";
-    must(mkdtemp(path) != nullptr);
-    folder_ = path;
     {
       const Store empty = open();
     }
@@ -44,10 +40,7 @@ class Place {
     database_ = *ebb::read_file(folder_ / "ebb.db");
     log_ = *ebb::read_file(log());
   }
-  ~Place() {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
+  ~Place() = default;
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
 
@@ -68,12 +61,12 @@ class Place {
  private:
   [[nodiscard]] std::filesystem::path log() const { return folder_ / "ebb.db-wal"; }
   [[nodiscard]] Store open() const {
-    auto store = Store::open(folder_);
+    auto store = Store::open(folder_.path());
     must(store.ok());
     return std::move(*store);
   }
 
-  std::filesystem::path folder_;
+  ebb::fuzz::Folder folder_;
   std::string database_, log_;
 };
 
